@@ -1,0 +1,102 @@
+"""Peak memory of ``qgis_process run rasterml:classify`` on images that grow: it must not grow with them.
+
+The images are VRTs blown up from the six bands of the North Carolina scene; the forest has 5 trees of 64 leaves.
+
+    python3 benchmarks/classify_memory.py [folder of the scene] [side ...]
+
+needs QGIS_PLUGINPATH to name a folder that holds the plugin, as ``make setup`` leaves it in build/plugins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from forest_prediction import ROOT, load_package
+
+MEMORY_LIMIT = 1024
+BANDS = (10, 20, 30, 40, 50, 70)
+
+
+def blown_up(folder: Path, side: int, target: Path) -> str:
+    """Write a VRT of *side* × *side* pixels over the bands of the scene and return its path."""
+    from osgeo import gdal
+
+    gdal.UseExceptions()
+    sources = [str(folder / f"lsat7_2000_{band}.tif") for band in BANDS]
+    small = gdal.BuildVRT(str(target / "scene.vrt"), sources, separate=True)
+    small.FlushCache()
+    path = str(target / f"{side}.vrt")
+    gdal.Translate(path, small, format="VRT", width=side, height=side, outputType=gdal.GDT_Float32).FlushCache()
+    return path
+
+
+def model(folder: Path, target: Path) -> str:
+    import numpy as np
+    from osgeo import gdal
+    from rasterml.engine.learners import CLASSIFICATION
+    from rasterml.engine.models import save_model
+    from rasterml.engine.training import Table, collect, train
+
+    bands = np.stack([gdal.Open(str(folder / f"lsat7_2000_{band}.tif")).ReadAsArray() for band in BANDS])
+    labels = gdal.Open(str(folder / "strata.tif")).ReadAsArray()
+    valid = (bands > -1000).all(axis=0) & (labels > 0)
+    rows = np.random.default_rng(0).choice(np.count_nonzero(valid), 5000, replace=False)
+    table = Table("scene", bands[:, valid].T[rows].astype(float), labels[valid][rows].astype(float))
+    samples = collect([table], [f"band{number}" for number in range(1, 7)], "class", CLASSIFICATION)
+    path = str(target / "forest.rasterml")
+    save_model(train("trainrandomforest", samples, CLASSIFICATION, {"number_of_trees": 5, "max_nodes": 64}), path)
+    return path
+
+
+def peak(image: str, forest: str, target: Path) -> tuple[float, float]:
+    """Run classify in a process of its own; return its peak memory in MB and its seconds."""
+    request = {
+        "inputs": {
+            "INPUT": [image],
+            "BAND_NAMES": ",".join(f"band{number}" for number in range(1, 7)),
+            "MODEL": forest,
+            "MEMORY_LIMIT": MEMORY_LIMIT,
+            "OUTPUT": str(target / "map.tif"),
+        }
+    }
+    environment = {
+        "QGIS_PLUGINPATH": str(ROOT / "build" / "plugins"),
+        "QT_QPA_PLATFORM": "offscreen",
+        **os.environ,
+        "QGIS_CUSTOM_CONFIG_PATH": str(target / "profile"),
+    }
+    enable = ["qgis_process", "plugins", "enable", "rasterml"]
+    subprocess.run(enable, env=environment, capture_output=True, check=False)  # fails when it is enabled already
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        ["qgis_process", "run", "rasterml:classify", "-"],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    process.stdin.write(json.dumps(request))
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"classify failed on {image}")
+    return usage.ru_maxrss / 1024, time.perf_counter() - start
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "demo" / "data"
+    sides = [int(side) for side in sys.argv[2:]] or [2000, 8000]
+    with tempfile.TemporaryDirectory() as name:
+        target = Path(name)
+        forest = model(folder, target)
+        for side in sides:
+            megabytes, seconds = peak(blown_up(folder, side, target), forest, target)
+            print(f"{side} × {side} × 6: peak {megabytes:.0f} MB (limit {MEMORY_LIMIT}), {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    load_package()
+    main()

@@ -1,0 +1,82 @@
+"""Files that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+from typing import BinaryIO, Iterable, Iterator, Union
+
+from .errors import StorageError
+
+PathLike = Union[str, Path]
+
+LONGEST_STEM = 100  # characters kept of a name in its temporary name: file systems allow 255 bytes in all
+
+
+def temporary_name(path: PathLike) -> Path:
+    """Return a new hidden name beside *path*: ``.<stem>.<process>-<random>.part<suffix>``.
+
+    The suffix stays, since GDAL drivers ask for it.  What a killed run leaves behind is known by ``.part``.
+    """
+    path = Path(path)
+    return path.with_name(f".{path.stem[:LONGEST_STEM]}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def write_atomically(path: PathLike, content: bytes) -> int:
+    """Write *content* to *path*, replacing what was there; return its size in bytes.  Raises `StorageError`."""
+    with atomic_file(path) as file:
+        return file.write(content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
+    """Give a binary file to write, which becomes *path* at the end; after any exception nothing is left of it.
+
+    An OSError on the way becomes a `StorageError`.
+    """
+    check_target(path)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        remove(temporary)
+
+
+def check_target(path: PathLike, inputs: Iterable[PathLike] = ()) -> None:
+    """Raise `StorageError` when *path* has no folder, is a folder, or is one of the *inputs*."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise StorageError(f"{path} cannot be written: the folder {path.parent} does not exist, create it first.")
+    if path.is_dir():
+        raise StorageError(f"{path} cannot be written: it is a folder, choose another name.")
+    for source in inputs:
+        # an input may be a name only GDAL understands, such as NETCDF:scene.nc:red
+        if path.exists() and os.path.exists(source) and os.path.samefile(path, source):  # noqa: PTH110, PTH121
+            raise StorageError(f"{path} is an input of this run: choose another name for the output.")
+
+
+def remove(*paths: PathLike) -> None:
+    """Remove the files that exist; one that cannot be removed stays."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+
+
+def storage_error(path: PathLike, error: OSError) -> StorageError:
+    """Return the `StorageError` that says why *path* could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason = "the disk is full or a size limit is reached, free some space or choose another folder"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = "writing there is not allowed or another program uses the file, choose another folder or name"
+    else:
+        reason = f"{error.strerror or error}, choose another folder or name"
+    return StorageError(f"{path} cannot be written: {reason}.")

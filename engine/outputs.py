@@ -1,0 +1,279 @@
+"""Rasters that appear under their final name only when they are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from pathlib import Path
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+from osgeo import gdal
+
+from .classes import LandClass
+from .errors import StorageError
+from .files import PathLike, check_target, remove, storage_error, temporary_name, write_atomically
+from .grids import Grid
+from .map_style import category_names, colour_table, paletted_style
+from .rasters import quiet
+from .tiles import Window
+
+# GDAL's driver and its creation options by extension: the formats that tests/engine/test_outputs.py writes and reads
+FORMATS = {".tif": ("GTiff", []), ".tiff": ("GTiff", []), ".img": ("HFA", ["COMPRESSED=YES"])}
+EXTENSIONS = tuple(extension[1:] for extension in FORMATS)
+IMG_BYTES_CAP = 2**31  # beyond it HFA splits the file in two, and the one cannot be renamed without the other
+SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # named after the whole name of the raster
+NO_GEOTRANSFORM = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+class SampleType(NamedTuple):
+    """What a raster's numbers are: GDAL's type, numpy's name of it, and the number that stands for no data."""
+
+    gdal_type: int
+    dtype: str
+    nodata: float
+
+    @property
+    def whole(self) -> bool:
+        return self.gdal_type != gdal.GDT_Float32
+
+    @property
+    def has_palette(self) -> bool:
+        """Whether GeoTIFF has colour tables for it."""
+        return self.gdal_type in (gdal.GDT_Byte, gdal.GDT_UInt16)
+
+
+FLOAT = SampleType(gdal.GDT_Float32, "float32", math.nan)
+
+
+def class_type(largest_label: int, smallest_label: int = 0) -> SampleType:
+    """Return the smallest type for a class map with these labels; raises `StorageError` beyond 32 bits."""
+    if smallest_label >= 0 and largest_label <= 254:
+        return SampleType(gdal.GDT_Byte, "uint8", 255)
+    if smallest_label >= 0 and largest_label <= 65534:
+        return SampleType(gdal.GDT_UInt16, "uint16", 65535)
+    if smallest_label <= -(2**31) or largest_label >= 2**31:
+        raise StorageError(
+            f"A class map cannot hold the labels {smallest_label} to {largest_label}: give the classes smaller numbers."
+        )
+    return SampleType(gdal.GDT_Int32, "int32", -(2**31))
+
+
+def check_output(path: PathLike, inputs: Iterable[PathLike] = ()) -> None:
+    """Raise `StorageError` when *path* has an extension that is not served, no folder, or is one of *inputs*."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        extension = f"the extension {path.suffix}" if path.suffix else "no extension"
+        raise StorageError(f"{path} has {extension}: give the raster one of {', '.join(FORMATS)}.")
+    check_target(path, inputs)
+
+
+class RasterWriter:
+    """Writes a raster tile by tile under a temporary name in the folder of *path*, then publishes it.
+
+    A tiled, compressed GeoTIFF with nodata flag and band descriptions; another format is translated from it at
+    the end.  *classes*, for a class map of one band, bring category names, a colour table (Byte and UInt16) and a
+    QGIS style beside the map.  Pixels that nobody writes have no data.  One thread uses a writer at a time.
+
+    As a context manager it publishes at the end, and after an exception leaves nothing behind::
+
+        with RasterWriter("map.tif", grid, ["classification"], class_type(7), classes) as writer:
+            writer.write(window, array)
+
+    Raises `StorageError` from every method; what can be known before the first tile is said by the constructor:
+    extension, folder, rights, an output that is an input, and disk space.  The space needed is taken to be a
+    tenth of the uncompressed size for whole numbers and a quarter for floats, about the best that compression does
+    to real maps, plus the whole size where the format is not GeoTIFF.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        grid: Grid,
+        band_names: Sequence[str],
+        sample_type: SampleType,
+        classes: Sequence[LandClass] = (),
+        inputs: Iterable[PathLike] = (),
+        block_side: int = 256,
+        compression: str = "DEFLATE",
+        threads: int = 1,
+    ) -> None:
+        """*block_side* is a multiple of 16; *compression* one of GeoTIFF's; *threads* compress, 0 = all cores."""
+        self.path = Path(path)
+        self._shape = (len(band_names), grid.rows, grid.columns)
+        self._type = sample_type
+        self._classes = tuple(classes)
+        self._block_side = block_side
+        check_output(path, inputs)
+        self._driver, self._options = FORMATS[self.path.suffix.lower()]
+        self._check_space()
+        self._geotiff = temporary_name(self.path.with_suffix(".tif"))
+        self._translated = temporary_name(self.path)
+        self._dataset: Any = None  # gdal.Dataset while it is written
+        try:
+            with self._listening():
+                self._dataset = self._created(compression, threads)
+                self._describe(grid, band_names)
+        except BaseException:
+            self.discard()
+            raise
+
+    def __enter__(self) -> RasterWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._dataset is not None:
+            self.publish()
+        self.discard()
+
+    def write(self, window: Window, array: np.ndarray) -> None:
+        """Write *array* (bands, rows, columns) at *window*; masked pixels become nodata."""
+        expected = (self._shape[0], window.rows, window.columns)
+        if array.shape != expected:
+            raise ValueError(f"an array of shape {array.shape} for a window of {expected}")
+        values = np.ascontiguousarray(np.ma.filled(array, self._type.nodata), dtype=self._type.dtype)
+        with self._listening():
+            self._dataset.WriteArray(values, window.column, window.row)
+
+    def publish(self) -> None:
+        """Complete the raster and give it its name, side files first."""
+        with self._listening():
+            self._dataset.FlushCache()
+            self._dataset = None
+        with self._listening():
+            self._check_complete()
+        finished = self._geotiff
+        if self._driver != "GTiff":
+            finished = self._translated
+            with self._listening():
+                gdal.Translate(str(finished), str(self._geotiff), format=self._driver, creationOptions=self._options)
+        try:
+            self._rename(finished)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove what is not published; calling it again does no harm."""
+        with quiet():
+            self._dataset = None
+        for temporary in (self._geotiff, self._translated):
+            remove(temporary, f"{temporary}.aux.xml")
+
+    def _check_space(self) -> None:
+        size = math.prod(self._shape) * np.dtype(self._type.dtype).itemsize
+        needed = size // (10 if self._type.whole else 4)
+        if self._driver != "GTiff":
+            if size > IMG_BYTES_CAP:
+                raise StorageError(f"{self.path} would have {_megabytes(size)}: give it the extension .tif.")
+            needed += size
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > free:
+            raise StorageError(
+                f"{self.path} needs about {_megabytes(needed)} ({_megabytes(size)} uncompressed), but "
+                f"{self.path.parent} has {_megabytes(free)} free: free some space or choose another folder."
+            )
+
+    def _created(self, compression: str, threads: int) -> gdal.Dataset:
+        bands, rows, columns = self._shape
+        # Neighbouring labels are not alike as numbers: differencing them makes class maps larger.
+        predictor = 1 if self._classes else 2 if self._type.whole else 3
+        options = {
+            "TILED": "YES",
+            "BLOCKXSIZE": self._block_side,
+            "BLOCKYSIZE": self._block_side,
+            "COMPRESS": compression,
+            "PREDICTOR": predictor,
+            "NUM_THREADS": threads or "ALL_CPUS",
+            "BIGTIFF": "IF_SAFER",
+            "INTERLEAVE": "BAND",
+            "PHOTOMETRIC": "MINISBLACK",  # else three or four Byte bands would be taken for a picture
+        }
+        texts = [f"{key}={value}" for key, value in options.items()]
+        driver = gdal.GetDriverByName("GTiff")
+        return driver.Create(str(self._geotiff), columns, rows, bands, self._type.gdal_type, texts)
+
+    def _describe(self, grid: Grid, band_names: Sequence[str]) -> None:
+        if self._dataset is None:
+            return  # the error is being listened to
+        if tuple(grid.geotransform) != NO_GEOTRANSFORM:
+            self._dataset.SetGeoTransform(grid.geotransform)
+        if grid.crs_wkt:
+            self._dataset.SetProjection(grid.crs_wkt)
+        for number, name in enumerate(band_names, start=1):
+            band = self._dataset.GetRasterBand(number)
+            band.SetNoDataValue(self._type.nodata)
+            band.SetDescription(name)
+        if self._classes and self._type.has_palette:
+            band = self._dataset.GetRasterBand(1)
+            band.SetColorTable(colour_table(self._classes))
+            band.SetCategoryNames(category_names(self._classes))
+
+    def _check_complete(self) -> None:
+        """Raise `StorageError` unless every block of the closed GeoTIFF lies inside the file."""
+        dataset = gdal.Open(str(self._geotiff))
+        if dataset is None:
+            return  # the error is being listened to
+        size = self._geotiff.stat().st_size
+        bands, rows, columns = self._shape
+        for number in range(1, bands + 1):
+            band = dataset.GetRasterBand(number)
+            for row in range(math.ceil(rows / self._block_side)):
+                for column in range(math.ceil(columns / self._block_side)):
+                    start = band.GetMetadataItem(f"BLOCK_OFFSET_{column}_{row}", "TIFF")
+                    length = band.GetMetadataItem(f"BLOCK_SIZE_{column}_{row}", "TIFF")
+                    if start is None or int(start) + int(length) > size:
+                        raise StorageError(f"{self.path} could not be written completely: check the disk, run again.")
+
+    def _rename(self, finished: Path) -> None:
+        """Replace an older raster and its side files; the raster itself comes last."""
+        beside = Path(f"{self.path}.aux.xml")
+        style = self.path.with_suffix(".qml")
+        stale = [Path(f"{self.path}{ending}") for ending in SIDE_FILES]
+        if self.path.exists():  # else the style belongs to something else of that base name
+            stale.append(style)
+        remove(*stale)
+        try:
+            if Path(f"{finished}.aux.xml").exists():
+                Path(f"{finished}.aux.xml").replace(beside)
+            if self._classes:
+                write_atomically(style, paletted_style(self._classes))
+            finished.replace(self.path)
+        except OSError as error:
+            remove(beside, *([style] if self._classes else []))
+            if isinstance(error, StorageError):
+                raise
+            raise storage_error(self.path, error) from error
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Turn whatever GDAL complains of into a `StorageError`, and then discard the raster.
+
+        GDAL reports a full disk when it flushes its cache, which may be any later call or the closing, and
+        gdal.UseExceptions(), which all of QGIS shares, decides whether that call raises.
+        """
+        complaints: list[str] = []
+
+        def listen(level: int, number: int, text: str) -> None:
+            if level >= gdal.CE_Failure:
+                complaints.append(text.strip().rstrip("."))
+
+        gdal.PushErrorHandler(listen)
+        try:
+            yield
+        except RuntimeError as error:  # GDAL's exceptions
+            complaints.append(str(error))
+        except BaseException:
+            self.discard()
+            raise
+        finally:
+            gdal.PopErrorHandler()
+        if complaints:
+            self.discard()
+            raise StorageError(
+                f"{self.path} cannot be written ({complaints[0]}): free some space or choose another folder."
+            )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MB"

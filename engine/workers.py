@@ -1,0 +1,98 @@
+"""Work in several threads, in order, with bounded memory, that stops at once when told to.
+
+The threads are daemons that nobody joins: a scikit-learn fit cannot be interrupted, and a thread pool's
+workers are joined at exit.  A function that runs here holds no file that must be closed.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from typing import Callable, Iterable, Iterator, TypeVar, cast
+
+from .progress import Progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+POLL_SECONDS = 0.1
+
+
+def thread_count(threads: int) -> int:
+    """Return *threads*, or the number of cores for 0."""
+    return threads if threads > 0 else (os.cpu_count() or 1)
+
+
+def ordered_map(
+    function: Callable[[Item, threading.Event], Result],
+    items: Iterable[Item],
+    threads: int,
+    progress: Progress,
+    ahead: int = 2,
+) -> Iterator[Result]:
+    """Yield ``function(item, stop)`` for every item, in the order of *items*.
+
+    At most ``ahead * threads`` items are under way or wait to be taken.  *progress* is asked every 0.1 s
+    whether to go on; when it raises, *stop* is set, which *function* looks at between its own steps.
+    An exception in *function* is raised here, at its item's turn.
+    """
+    count = thread_count(threads)
+    stop = threading.Event()
+    tasks: queue.SimpleQueue = queue.SimpleQueue()
+    waiting: deque[_Task] = deque()
+
+    def work() -> None:
+        while True:
+            task = tasks.get()
+            if task is None:
+                return
+            if not stop.is_set():
+                task.run(function, stop)
+
+    started = 0
+    source = iter(items)
+    exhausted = False
+    try:
+        while True:
+            while not exhausted and len(waiting) < ahead * count:
+                try:
+                    task = _Task(next(source))
+                except StopIteration:
+                    exhausted = True
+                    break
+                waiting.append(task)
+                tasks.put(task)
+                if started < count:
+                    threading.Thread(target=work, daemon=True).start()
+                    started += 1
+            if not waiting:
+                return
+            task = waiting.popleft()
+            while not task.done.wait(POLL_SECONDS):
+                progress.check()
+            progress.check()
+            if task.error is not None:
+                raise task.error
+            yield cast(Result, task.result)
+    finally:
+        stop.set()
+        for _ in range(started):
+            tasks.put(None)
+
+
+class _Task:
+    def __init__(self, item) -> None:
+        self.item = item
+        self.result = None
+        self.error: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self, function, stop: threading.Event) -> None:
+        try:
+            self.result = function(self.item, stop)
+        except BaseException as error:  # handed to the caller, which raises it
+            self.error = error
+        finally:
+            self.done.set()

@@ -1,0 +1,1 @@
+"""RasterML in the Processing framework: the provider, its algorithms and what they share."""

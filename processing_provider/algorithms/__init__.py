@@ -1,0 +1,1 @@
+"""One file per algorithm, or per family made from a table."""

@@ -1,0 +1,109 @@
+"""The algorithm ``classify``: a map from an image and a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+from ...engine import limits
+from ...engine.learners import OUTPUT_MODES
+from ...engine.progress import Progress
+from ..base import RasterMlAlgorithm
+from ..blocks import add_image, prepare_image, raster_paths, read_image
+from ..parameters import choice, set_advanced
+from ..running import (
+    add_execution,
+    add_limits,
+    add_model,
+    check_model,
+    read_execution,
+    read_limits,
+    read_model,
+)
+from ..windows import check_raster_output, mask_path, raster_extensions, read_mask, read_window
+
+
+class Classify(RasterMlAlgorithm):
+    """Read, predict and write tile by tile, so that memory stays flat."""
+
+    NAME, TITLE, GROUP, TWIN = "classify", "Classify", "prediction", "ee.Image.classify"
+    HELP = (
+        "<p>Gives every pixel what the model predicts, tile by tile, in bounded memory. Bands are matched to the "
+        "model's predictors by name; a pixel that is masked in any of them stays masked.</p>"
+        "<p>Output modes: CLASSIFICATION gives the class; PROBABILITY the probability of the chosen class (with two "
+        "classes: of the larger label); MULTIPROBABILITY one band per class; RAW the vote of each tree; REGRESSION "
+        "and RAW_REGRESSION the mean and each tree's value. Empty takes the model's own mode. Class maps carry names "
+        "and colours, also in a .qml style beside the file.</p>"
+    )
+    MODE, MASK, EXTENT, BY_ORDER, OUTPUT = "OUTPUT_MODE", "MASK", "EXTENT", "MATCH_BY_ORDER", "OUTPUT"
+
+    def initAlgorithm(self, configuration=None) -> None:
+        add_image(self)
+        add_model(self)
+        self.addParameter(
+            choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
+        )
+        self.addParameter(
+            QgsProcessingParameterRasterLayer(self.MASK, self.tr("Mask (0 or no data = leave out)"), optional=True)
+        )
+        self.addParameter(QgsProcessingParameterExtent(self.EXTENT, self.tr("Extent"), optional=True))
+        self.addParameter(
+            set_advanced(
+                QgsProcessingParameterBoolean(
+                    self.BY_ORDER, self.tr("Match bands by order instead of by name"), defaultValue=False
+                )
+            )
+        )
+        add_limits(self)
+        add_execution(self)
+        self.addParameter(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr("Classified image")))
+        self.addOutput(QgsProcessingOutputNumber("PIXELS", self.tr("Number of pixels")))
+        self.addOutput(QgsProcessingOutputNumber("PREDICTED", self.tr("Number of predicted pixels")))
+        self.addOutput(QgsProcessingOutputNumber("MASKED", self.tr("Number of masked pixels")))
+
+    def check(self, parameters: dict, context) -> None:
+        check_model(self, parameters, context)
+        raster_paths(self, parameters, context)
+        check_raster_output(self, parameters, self.OUTPUT, context)
+
+    def prepare(self, parameters: dict, context, progress: Progress) -> None:
+        prepare_image(self, parameters, context)
+        self.mask_path = mask_path(self, parameters, self.MASK, context)
+
+    def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
+        from ...engine.prediction import predict_image
+
+        model = read_model(self, parameters, context)
+        mode = model.output_mode(self.parameterAsEnumString(parameters, self.MODE, context))
+        limits.obey(limits.bands_gauge(len(model.predictors)), read_limits(self, parameters, context), progress)
+        image = read_image(self, parameters, context, progress)
+        output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
+        run = read_execution(self, parameters, context)
+        counts = predict_image(
+            image,
+            model,
+            output,
+            mode,
+            mask=read_mask(self.mask_path, image),
+            window=read_window(self, parameters, self.EXTENT, context, image),
+            match_by_order=self.parameterAsBoolean(parameters, self.BY_ORDER, context),
+            threads=run.threads,
+            tile_size=run.tile_size,
+            memory_limit=run.memory_limit,
+            scheduler=run.scheduler,
+            resume=run.resume,
+            progress=progress,
+        )
+        if not counts.predicted:
+            progress.warn("Every pixel is masked: the map is empty. Do the bands overlap, and is the mask right?")
+        return {self.OUTPUT: output, **{name.upper(): value for name, value in counts._asdict().items()}}
+
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        return raster_extensions()

@@ -1,0 +1,155 @@
+"""The algorithm ``classifytable``: a prediction for every row of a table."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, NamedTuple
+
+import numpy as np
+from qgis.core import (
+    QgsFeature,
+    QgsField,
+    QgsFields,
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterString,
+    QgsProcessingParameterVectorLayer,
+)
+from qgis.PyQt.QtCore import QMetaType
+
+from ...engine.errors import SettingError, TableError
+from ...engine.learners import CLASSIFICATION, OUTPUT_MODES, RAW
+from ...engine.models import Model
+from ...engine.progress import Part, Progress
+from ..base import RasterMlAlgorithm
+from ..parameters import choice
+from ..running import add_model, add_threads, check_model, read_model, read_threads
+from ..sinks import check_table, output_table
+from ..tables import CHECK_EVERY, field_named, full_to_stored, numbers, open_source, read_columns
+
+
+class Column(NamedTuple):
+    """A new field: its name, its type (int, float or str), and a value or None for each row."""
+
+    name: str
+    kind: type
+    values: list
+
+
+class ClassifyTable(RasterMlAlgorithm):
+    """Read the predictors, predict all rows at once, write the rows with the new fields."""
+
+    NAME, TITLE, GROUP, TWIN = "classifytable", "Classify table", "prediction", "ee.FeatureCollection.classify"
+    HELP = (
+        "<p>Adds what the model predicts to every row of a table or vector layer. Fields are matched to the model's "
+        "predictors by name; a row that lacks a value keeps an empty prediction.</p>"
+        "<p>The field is named by Output name; a model with class names adds <i>&lt;name&gt;_name</i>. Modes with "
+        "several values give one field per value: <i>&lt;name&gt;_&lt;class&gt;</i>, <i>&lt;name&gt;_tree_1</i> …</p>"
+    )
+    INPUT, MODE, NAME_OF_OUTPUT, OUTPUT = "INPUT", "OUTPUT_MODE", "OUTPUT_NAME", "OUTPUT"
+
+    def initAlgorithm(self, configuration=None) -> None:
+        self.addParameter(
+            QgsProcessingParameterVectorLayer(self.INPUT, self.tr("Table"), [QgsProcessing.SourceType.TypeVector])
+        )
+        add_model(self)
+        self.addParameter(
+            choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
+        )
+        self.addParameter(
+            QgsProcessingParameterString(self.NAME_OF_OUTPUT, self.tr("Output name"), defaultValue="classification")
+        )
+        add_threads(self)
+        self.addParameter(QgsProcessingParameterFeatureSink(self.OUTPUT, self.tr("Classified table")))
+        self.addOutput(QgsProcessingOutputNumber("COUNT", self.tr("Number of rows")))
+        self.addOutput(QgsProcessingOutputNumber("PREDICTED", self.tr("Number of predicted rows")))
+
+    def check(self, parameters: dict, context) -> None:
+        check_model(self, parameters, context)
+        if not self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip():
+            raise SettingError("OUTPUT_NAME is empty: give the new field a name, such as classification.")
+        check_table(self, parameters, self.OUTPUT, context)
+
+    def prepare(self, parameters: dict, context, progress: Progress) -> None:
+        layer = self.parameterAsVectorLayer(parameters, self.INPUT, context)
+        if layer is None:
+            raise TableError(f"INPUT {parameters.get(self.INPUT)} cannot be read as a table: check the path.")
+        self.source, self.crs, self.geometry_type = open_source(layer), layer.crs(), layer.wkbType()
+
+    def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
+        model = read_model(self, parameters, context)
+        mode = model.output_mode(self.parameterAsEnumString(parameters, self.MODE, context))
+        name = self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip()
+        threads = read_threads(self, parameters, context)
+        columns, predicted = self._predictions(model, mode, name, threads, Part(progress, 0, 0.7))
+        fields = self._fields(columns)
+        with output_table(self, parameters, self.OUTPUT, context, fields, self.geometry_type, self.crs) as table:
+            for features in self._rows(fields, columns, Part(progress, 0.7, 1)):
+                table.add(features)
+        return {self.OUTPUT: table.output, "COUNT": len(columns[0].values), "PREDICTED": predicted}
+
+    def _predictions(self, model: Model, mode: str, name: str, threads: int, progress: Progress):
+        """Return the new columns (name, values with None) and the number of rows that have them."""
+        from ...engine.prediction import predict_rows
+
+        stored = full_to_stored(self.source)
+        names = [field_named(self.source.fields, stored.get(item, item), self.source.name) for item in model.predictors]
+        columns = read_columns(self.source, names, Part(progress, 0, 0.4))
+        rows = len(columns.ids)
+        missing = np.array([[value is None for value in columns.values[item]] for item in names]).reshape(-1, rows)
+        complete = np.flatnonzero(~missing.any(axis=0))
+        features = np.empty((complete.size, len(names)), dtype=np.float32)
+        for position, item in enumerate(names):
+            values = [columns.values[item][row] for row in complete]
+            features[:, position] = numbers(values, [columns.ids[row] for row in complete], item, self.source.name)
+        values = predict_rows(model, features, mode, threads, Part(progress, 0.4, 1))
+        titles = {item.value: item.name for item in model.classes}
+        found: list[Column] = []
+        for suffix, band in zip(_suffixes(model, mode), values):
+            kind = int if mode in (CLASSIFICATION, RAW) else float
+            found.append(Column(name + suffix, kind, _spread(band.tolist(), complete, rows)))
+        if mode == CLASSIFICATION and any(title != str(value) for value, title in titles.items()):
+            texts = [titles[value] for value in values[0].tolist()]
+            found.append(Column(f"{name}_name", str, _spread(texts, complete, rows)))
+        if complete.size < rows:
+            progress.warn(f"{rows - complete.size} rows lack a predictor and have no prediction.")
+        return found, int(complete.size)
+
+    def _fields(self, columns: list[Column]) -> QgsFields:
+        """Return the input's fields and the new ones; an old field of the same name gives way."""
+        types = {int: QMetaType.Type.Int, float: QMetaType.Type.Double, str: QMetaType.Type.QString}
+        new = {column.name.lower() for column in columns}
+        fields = QgsFields()
+        self.kept = [index for index, field in enumerate(self.source.fields) if field.name().lower() not in new]
+        for index in self.kept:
+            fields.append(self.source.fields.at(index))
+        for column in columns:
+            fields.append(QgsField(column.name, types[column.kind]))
+        return fields
+
+    def _rows(self, fields: QgsFields, columns: list[Column], progress: Progress) -> Iterator[list[QgsFeature]]:
+        """Yield the features with their new values in lists, ready to be written."""
+        features: list[QgsFeature] = []
+        for row, feature in enumerate(self.source.features.getFeatures()):
+            old = feature.attributes()
+            feature.setFields(fields, False)
+            feature.setAttributes([*(old[index] for index in self.kept), *(column.values[row] for column in columns)])
+            features.append(feature)
+            if len(features) == CHECK_EVERY:
+                progress(row, len(columns[0].values))
+                yield features
+                features = []
+        yield features
+
+
+def _suffixes(model: Model, mode: str) -> list[str]:
+    bands = model.learner.load_predictor(model).bands(mode)
+    return [""] if len(bands) == 1 else [f"_{band}" for band in bands]
+
+
+def _spread(values: list, places: np.ndarray, rows: int) -> list:
+    """Return a column of *rows* values with *values* at *places* and None elsewhere."""
+    column: list = [None] * rows
+    for place, value in zip(places.tolist(), values):
+        column[place] = value
+    return column

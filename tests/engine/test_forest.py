@@ -1,0 +1,365 @@
+"""Random forest: Earth Engine's semantics by hand, Smile's own results within their spread."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from rasterml.engine import tree_apply
+from rasterml.engine.classes import class_table
+from rasterml.engine.errors import ModelFileError, SettingError
+from rasterml.engine.forest import ForestPredictor, draw_bag, forest_shapes, largest_forest, smoothed
+from rasterml.engine.learners import (
+    CLASSIFICATION,
+    MULTIPROBABILITY,
+    PROBABILITY,
+    RAW,
+    RAW_REGRESSION,
+    REGRESSION,
+)
+from rasterml.engine.models import Model, save_model
+from rasterml.engine.prediction import predict_rows
+from rasterml.engine.training import Table, collect, train
+from small_models import defaults, make_samples, small_forest
+
+
+def nothing() -> None:
+    pass
+
+
+def stump_model(mode: str, weights=(1.0, 0.5, 0.5), classes=(0, 7, 9)) -> Model:
+    """Three trees on one predictor: x <= 1 | x > 1, x <= 2 | x > 2, and a single leaf."""
+    feature = np.array([0, -1, -1, 0, -1, -1, -1], dtype=np.int16)
+    threshold = np.array([1.0, 0, 0, 2.0, 0, 0, 0])
+    right = np.array([2, 0, 0, 2, 0, 0, 0], dtype=np.int32)
+    arrays = {"tree_start": np.array([0, 3, 6, 7]), "feature": feature, "threshold": threshold, "right": right}
+    if mode == REGRESSION:
+        arrays["leaf_population"] = np.array([2, 3, 4, 1, 5], dtype=np.uint32)
+        arrays["leaf_mean"] = np.array([-1.0, 2.0, 0.5, 4.0, 3.0])
+    else:
+        arrays["leaf_counts"] = np.array([[2, 0, 0], [0, 3, 1], [0, 1, 0], [0, 0, 4], [2, 2, 1]], dtype=np.uint16)
+        arrays["tree_weight"] = np.array(weights)
+    table = class_table(classes) if mode == CLASSIFICATION else ()
+    model = Model("trainrandomforest", mode, defaults("trainrandomforest"), ("x",), table, "class", arrays)
+    ForestPredictor.check(model)
+    return model
+
+
+X = np.array([[0.0], [1.0], [1.5], [2.5]], dtype=np.float32)
+
+
+def test_class_is_the_majority_of_tree_labels_and_ties_go_to_the_lowest():
+    votes = ForestPredictor(stump_model(CLASSIFICATION)).predict(X, RAW, nothing)
+    winners = ForestPredictor(stump_model(CLASSIFICATION)).predict(X, CLASSIFICATION, nothing)
+
+    assert votes.tolist() == [[0, 0, 7, 7], [7, 7, 7, 9], [0, 0, 0, 0]]  # the last leaf ties 2 : 2
+    assert winners.tolist() == [[0, 0, 7, 0]]  # at 2.5 every class has one vote
+
+
+def test_probability_is_the_weighted_mean_of_smoothed_leaves():
+    predictor = ForestPredictor(stump_model(CLASSIFICATION))
+
+    probabilities = predictor.predict(X[:1], MULTIPROBABILITY, nothing)[:, 0]
+
+    # leaves (2,0,0) -> (3,1,1)/5, (0,1,0) -> (1,2,1)/4, (2,2,1) -> (3,3,2)/8 with weights 1, 1/2, 1/2 of 2
+    expected = np.array([0.6 + 0.125 + 0.1875, 0.2 + 0.25 + 0.1875, 0.2 + 0.125 + 0.125]) / 2
+    assert probabilities == pytest.approx(expected, rel=1e-6)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-6)
+    assert predictor.predict(X[:1], PROBABILITY, nothing)[0, 0] == pytest.approx(expected.max(), rel=1e-6)
+
+
+def test_probability_of_two_classes_is_that_of_the_larger_label():
+    model = stump_model(CLASSIFICATION)
+    arrays = {**model.arrays, "leaf_counts": model.arrays["leaf_counts"][:, :2] + np.uint16(1)}
+    two = Model(model.learner_id, CLASSIFICATION, model.settings, ("x",), class_table([3, 4]), "class", arrays)
+    predictor = ForestPredictor(two)
+
+    both = predictor.predict(X, MULTIPROBABILITY, nothing)
+
+    assert np.array_equal(predictor.predict(X, PROBABILITY, nothing)[0], both[1])
+    assert (both[1] < 0.5).any()  # so it is not the winner's
+
+
+def test_trees_that_are_always_wrong_share_the_weight_equally():
+    probabilities = ForestPredictor(stump_model(CLASSIFICATION, weights=(0.0, 0.0, 0.0))).predict(
+        X, MULTIPROBABILITY, nothing
+    )
+
+    assert probabilities.sum(axis=0) == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_regression_is_the_mean_of_the_trees():
+    predictor = ForestPredictor(stump_model(REGRESSION))
+
+    assert predictor.predict(X, RAW_REGRESSION, nothing).tolist() == [[-1, -1, 2, 2], [0.5, 0.5, 0.5, 4], [3, 3, 3, 3]]
+    assert predictor.predict(X, REGRESSION, nothing)[0] == pytest.approx([2.5 / 3, 2.5 / 3, 5.5 / 3, 3])
+
+
+def test_leaf_probabilities_are_add_one_smoothed():
+    assert smoothed(np.array([[8, 0, 0]])) == pytest.approx(np.array([[9, 1, 1]]) / 11)
+
+
+@pytest.mark.parametrize(("share", "sizes"), [(0.5, [1, 2, 3, 50]), (0.3, [1, 1, 2, 30]), (0.9, [1, 3, 5, 90])])
+def test_bag_takes_half_up_of_each_class_without_replacement(share, sizes):
+    # ⌊n·f + ½⌋ for n = 1, 3, 5, 100; a class with one row stays
+    groups = np.split(np.arange(109), [1, 4, 9])
+
+    bag = draw_bag(groups, share, np.random.default_rng(0))
+
+    assert len(set(bag.tolist())) == len(bag)
+    assert [np.isin(bag, rows).sum() for rows in groups] == sizes
+
+
+def test_whole_bag_is_a_bootstrap_of_each_class():
+    groups = np.split(np.arange(100), [30])
+
+    bag = draw_bag(groups, 1, np.random.default_rng(0))
+
+    assert [np.isin(bag, rows).sum() for rows in groups] == [30, 70]
+    assert len(set(bag.tolist())) < 100
+
+
+def test_every_tree_has_the_same_class_counts_at_its_root():
+    model = small_forest(bag_fraction=0.4)
+    labels = make_samples().labels
+    starts = np.cumsum([0] + [shape.leaves.size for shape in forest_shapes(model)])
+
+    sums = [model.arrays["leaf_counts"][a:b].sum(axis=0).tolist() for a, b in zip(starts[:-1], starts[1:])]
+
+    assert sums == [np.floor(np.bincount(labels) * 0.4 + 0.5).astype(int).tolist()] * 9
+
+
+@pytest.mark.parametrize("mode", [CLASSIFICATION, REGRESSION])
+def test_settings_bound_leaves_and_their_population(mode):
+    model = small_forest(mode, max_nodes=6, min_leaf_population=8)
+    values = model.arrays["leaf_counts"].sum(axis=1) if mode == CLASSIFICATION else model.arrays["leaf_population"]
+
+    assert max(shape.leaves.size for shape in forest_shapes(model)) <= 6
+    assert values.min() >= 8
+
+
+def test_regression_leaves_hold_at_least_two_samples():
+    assert small_forest(REGRESSION).arrays["leaf_population"].min() >= 2
+
+
+def test_no_two_sister_leaves_carry_the_same_label():
+    model = small_forest()
+    labels = model.arrays["leaf_counts"].argmax(axis=1)
+    start = 0
+    for shape in forest_shapes(model):
+        leaf_number = np.cumsum(shape.right == 0) - 1 + start
+        for node in np.flatnonzero(shape.right):
+            children = (node + 1, shape.right[node])
+            if all(shape.right[child] == 0 for child in children):
+                assert labels[leaf_number[children[0]]] != labels[leaf_number[children[1]]]
+        start += shape.leaves.size
+
+
+def test_tiny_predictors_are_told_apart():
+    # scikit-learn alone takes values closer than 1e-7 as equal and grows one leaf
+    x = np.linspace(0, 1e-6, 200).reshape(-1, 1)
+    samples = collect([Table("t", x, (x[:, 0] > 5e-7).astype(float))], ["x"], "class", CLASSIFICATION)
+
+    model = train("trainrandomforest", samples, CLASSIFICATION, {"number_of_trees": 5})
+
+    assert model.training["accuracy"] == 1
+    assert all(shape.right.size > 1 for shape in forest_shapes(model))
+    thresholds = model.arrays["threshold"][model.arrays["feature"] >= 0]
+    assert thresholds == pytest.approx(5e-7, rel=0.1)
+
+
+def test_tiny_targets_are_told_apart():
+    x = np.arange(200.0).reshape(-1, 1)
+    samples = collect([Table("t", x, 1e6 + 1e-3 * (x[:, 0] > 100))], ["x"], "y", REGRESSION)
+
+    model = train("trainrandomforest", samples, REGRESSION, {"number_of_trees": 5})
+
+    assert model.arrays["leaf_mean"].max() - model.arrays["leaf_mean"].min() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_xor_grows_no_zero_gain_split():
+    x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 8)
+    samples = collect([Table("t", x, (x[:, 0] != x[:, 1]).astype(float))], ["a", "b"], "class", CLASSIFICATION)
+    settings = defaults("trainrandomforest", number_of_trees=20, bag_fraction=1.0, variables_per_split=2)
+
+    model = train("trainrandomforest", samples, CLASSIFICATION, settings)
+
+    # a balanced bag cannot gain by a first split; Smile stops there too
+    for shape, counts in zip(forest_shapes(model), _root_counts(model)):
+        if len(set(counts)) == 1 and shape.right.size == 1:
+            break
+    assert all(shape.right.size in (1, 3, 5, 7) for shape in forest_shapes(model))
+
+
+def _root_counts(model):
+    starts = np.cumsum([0] + [shape.leaves.size for shape in forest_shapes(model)])
+    return [model.arrays["leaf_counts"][a:b].sum(axis=0).tolist() for a, b in zip(starts[:-1], starts[1:])]
+
+
+@pytest.mark.parametrize("mode", [CLASSIFICATION, REGRESSION])
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_same_seed_gives_the_same_model_file_for_any_number_of_threads(mode, threads, tmp_path):
+    save_model(small_forest(mode, threads=2, seed=5), tmp_path / "two.rasterml")
+    save_model(small_forest(mode, threads=threads, seed=5), tmp_path / "other.rasterml")
+
+    assert (tmp_path / "two.rasterml").read_bytes() == (tmp_path / "other.rasterml").read_bytes()
+
+
+def test_another_seed_gives_another_forest():
+    first, second = small_forest(seed=1), small_forest(seed=2)
+
+    assert not np.array_equal(first.arrays["threshold"], second.arrays["threshold"])
+
+
+def test_numpy_alone_gives_the_same_bits_as_compiled_trees(forest, monkeypatch):
+    generator = np.random.default_rng(1)
+    features = (make_samples().features[generator.integers(0, 240, 9000)] + generator.normal(size=(9000, 3))).astype(
+        "f4"
+    )
+    compiled = {mode: predict_rows(forest, features, mode) for mode in forest.output_modes}
+    monkeypatch.setattr(
+        "rasterml.engine.forest.leaf_appliers",
+        lambda shapes, predictors: [tree_apply._numpy_applier(shape) for shape in shapes],
+    )
+
+    for mode in forest.output_modes:
+        assert np.array_equal(predict_rows(forest, features, mode), compiled[mode]), mode
+
+
+def test_threshold_rounded_down_decides_as_before():
+    generator = np.random.default_rng(0)
+    thresholds = np.concatenate((generator.normal(size=2000), [1e300, -1e300, 0.1, 0.5, np.float32(0.1)]))
+    single = tree_apply.rounded_down(thresholds)
+    values = np.concatenate(
+        [single, np.nextafter(single, np.float32(np.inf)), np.nextafter(single, np.float32(-np.inf))]
+    )
+    values = values[np.isfinite(values)]
+
+    assert np.array_equal(values[:, None] <= thresholds, values[:, None] <= single)
+
+
+def test_many_trees_and_many_classes_count_every_vote():
+    # 300 trees overflow a byte, 40 classes need five words
+    leaf = np.zeros(1)
+    for classes, trees in ((3, 300), (12, 600), (40, 300)):
+        counts = np.zeros((trees, classes), dtype=np.uint16)
+        counts[np.arange(trees), np.arange(trees) % classes] = 1
+        counts[-1] = counts[-2]  # one more vote for the last but one class
+        arrays = {
+            "tree_start": np.arange(trees + 1),
+            "feature": np.full(trees, -1, dtype=np.int16),
+            "threshold": np.zeros(trees),
+            "right": np.zeros(trees, dtype=np.int32),
+            "leaf_counts": counts,
+            "tree_weight": np.ones(trees),
+        }
+        settings = defaults("trainrandomforest")
+        model = Model("trainrandomforest", CLASSIFICATION, settings, ("x",), class_table(range(classes)), "c", arrays)
+        votes = np.bincount(counts.argmax(axis=1), minlength=classes)
+
+        winner = predict_rows(model, leaf.reshape(1, 1).astype(np.float32))[0, 0]
+
+        assert winner == votes.argmax()
+
+
+def test_more_variables_than_predictors_is_an_error():
+    with pytest.raises(SettingError, match="VARIABLES_PER_SPLIT is 4, but there are only 3"):
+        small_forest(variables_per_split=4)
+
+
+@pytest.mark.parametrize("mode", [CLASSIFICATION, REGRESSION])
+@pytest.mark.parametrize("settings", [{}, {"max_nodes": 5}, {"min_leaf_population": 20}, {"bag_fraction": 1.0}])
+def test_no_forest_is_larger_than_its_bound(mode, settings):
+    model = small_forest(mode, **settings)
+    full = defaults("trainrandomforest", number_of_trees=9, **settings)
+
+    bound = largest_forest(240, 3, len(model.classes), mode, full)
+
+    assert sum(array.nbytes for array in model.arrays.values()) <= bound + 8 * 10 + 8 * 9  # starts and weights
+
+
+DAMAGES = {
+    "child before its parent": ("right", 0, 0),
+    "child beyond the tree": ("right", 3, 9),
+    "predictor that is not there": ("feature", 0, 1),
+    "negative predictor": ("feature", 0, -2),
+    "threshold without a number": ("threshold", 0, np.nan),
+    "empty leaf": ("leaf_counts", 0, 0),
+    "negative weight": ("tree_weight", 0, -1),
+    "infinite weight": ("tree_weight", 0, np.inf),
+    "trees that do not cover": ("tree_start", 1, 4),
+    "trees out of order": ("tree_start", 1, 7),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_arrays_that_prediction_could_leave_are_refused(damage):
+    model = stump_model(CLASSIFICATION)
+    name, place, value = DAMAGES[damage]
+    model.arrays[name][place] = value
+
+    with pytest.raises(ModelFileError):
+        ForestPredictor.check(model)
+
+
+def test_missing_or_surplus_arrays_are_refused():
+    model = stump_model(CLASSIFICATION)
+    del model.arrays["right"]
+    with pytest.raises(ModelFileError, match="needs the arrays"):
+        ForestPredictor.check(model)
+
+
+# Against Smile 3.1.1 and 1.5.3: oracle/smile/README.md gives the tolerances.
+ORACLE = {
+    "rf_iris_100": {"bag_fraction": 1.0},
+    "rf_sat_50_bag0.5": {"number_of_trees": 50, "variables_per_split": 2},
+    "rf_sat36_100": {"bag_fraction": 1.0},
+    "rfreg_meuse_200": {
+        "number_of_trees": 200,
+        "bag_fraction": 1.0,
+        "min_leaf_population": 5,
+        "variables_per_split": 1,
+    },
+}
+
+
+def oracle_table(path, case):
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    features = np.array([[float(row[name]) for name in case["columns"]] for row in rows])
+    return features, np.array([float(row[case["target"]]) for row in rows])
+
+
+@pytest.mark.parametrize("name", ORACLE)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_forest_is_within_the_spread_of_smile(name, seed, shared):
+    case = json.loads((shared / "oracle" / "smile" / f"{name}.json").read_text())
+    mode = REGRESSION if "rfreg" in name else CLASSIFICATION
+    features, labels = oracle_table(shared / "oracle" / case["train"], case)
+    test, truth = oracle_table(shared / "oracle" / case["test"], case)
+    samples = collect([Table("train", features, labels)], case["columns"], case["target"], mode)
+
+    model = train("trainrandomforest", samples, mode, {**ORACLE[name], "seed": seed})
+    predicted = predict_rows(model, test.astype(np.float32))[0]
+
+    runs = [case, *case["replicates"]]
+    error = model.training["out_of_bag_error"]
+    if mode == CLASSIFICATION:
+        accuracies = [run["accuracy"] for run in runs] + [case["accuracy_hard_vote"]]
+        assert min(accuracies) - 0.03 <= (predicted == truth).mean() <= max(accuracies) + 0.03
+        bags = [1 - run["oob_accuracy"] for run in runs]
+        assert min(bags) - 0.03 <= error <= max(bags) + 0.03
+        ours, theirs = np.array(model.training["importance"]), np.array([run["importance"] for run in runs])
+        best = [set(np.argsort(-row)[:2]) for row in theirs]
+        if all(pair == best[0] for pair in best):
+            assert set(np.argsort(-ours)[:2]) == best[0]
+        # the sum of all gains, neither averaged over trees nor normalised, is of one size
+        assert 0.8 < ours.sum() / theirs.sum(axis=1).mean() < 1.25
+    else:
+        rmse = np.sqrt(np.mean((predicted - truth) ** 2))
+        spread = [run["rmse"] for run in runs]
+        bags = [run["oob_rmse"] for run in runs]
+        assert 0.92 * min(spread) <= rmse <= 1.05 * max(spread)  # better is no fault: docs/differences.md
+        assert 0.95 * min(bags) <= error <= 1.05 * max(bags)
