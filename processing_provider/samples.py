@@ -26,6 +26,7 @@ from .tables import (
     field_named,
     full_to_stored,
     known_classes,
+    load_style,
     numbers,
     open_source,
     read_columns,
@@ -80,6 +81,8 @@ def prepare_training(algorithm: QgsProcessingAlgorithm, parameters: dict, contex
     if not layers or (isinstance(given, (list, tuple)) and len(layers) < len(given)):
         raise TableError(f"TRAINING {given} names a table that cannot be read: check the paths.")
     class_property = algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
+    for layer in layers:
+        load_style(layer, context)
     algorithm.sources = [open_source(layer) for layer in layers]
     algorithm.known_classes = known_classes(layers, class_property)
 

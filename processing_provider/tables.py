@@ -94,6 +94,12 @@ def renderer_classes(layer: QgsVectorLayer, class_property: str = "") -> tuple[s
     return attribute, tuple(found[value] for value in sorted(found))
 
 
+def load_style(layer: QgsVectorLayer, context) -> None:
+    """Give a layer that Processing opened from a file the style beside the file; one of the project has its own."""
+    if context.project() is None or context.project().mapLayer(layer.id()) is None:
+        layer.loadDefaultStyle()
+
+
 def known_classes(layers: Sequence[QgsVectorLayer], class_property: str) -> tuple[LandClass, ...]:
     """Return names and colours of the classes that the layers' renderers or sidecars tell, the first one wins."""
     for layer in layers:

@@ -8,7 +8,8 @@ from ...engine.errors import SettingError
 from ...engine.progress import Progress
 from ..base import RasterMlAlgorithm
 from ..running import add_model, check_model, read_model
-from .errormatrix import add_matrix_outputs, write_matrix
+from ..sinks import check_table
+from .errormatrix import OUTPUT, add_matrix_outputs, write_matrix
 
 
 class ConfusionMatrix(RasterMlAlgorithm):
@@ -29,6 +30,7 @@ class ConfusionMatrix(RasterMlAlgorithm):
 
     def check(self, parameters: dict, context) -> None:
         check_model(self, parameters, context)
+        check_table(self, parameters, OUTPUT, context)
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.accuracy import matrix_of_counts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
     QgsFeature,
-    QgsFeatureSink,
     QgsField,
     QgsFields,
     QgsProcessing,
@@ -16,15 +16,17 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
     QgsProcessingParameterString,
+    QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType
 
-from ...engine.errors import StorageError, TableError
+from ...engine.errors import TableError
 from ...engine.learners import Number
 from ...engine.progress import Progress
 from ..base import RasterMlAlgorithm
 from ..parameters import number
 from ..running import REPORT, add_report, read_report
+from ..sinks import check_table, output_table
 from ..tables import Source, field_named, known_classes, read_columns
 
 BETA, OUTPUT = "BETA", "OUTPUT"
@@ -62,6 +64,7 @@ class ErrorMatrix(RasterMlAlgorithm):
         add_matrix_outputs(self)
 
     def check(self, parameters: dict, context) -> None:
+        check_table(self, parameters, OUTPUT, context)
         source = self.parameterAsSource(parameters, self.INPUT, context)
         if source is None:
             return  # Processing's own check says so
@@ -127,21 +130,19 @@ def write_matrix(
     if report:
         check_target(report)
     fields = _fields(matrix)
-    sink, output = algorithm.parameterAsSink(parameters, OUTPUT, context, fields)
-    if sink is None:
-        raise StorageError(algorithm.invalidSinkError(parameters, OUTPUT))
+    features = []
     for row in rows:
-        feature = QgsFeature(fields)
-        feature.setAttributes(row)
-        if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
-            raise StorageError(algorithm.writeFeatureError(sink, parameters, OUTPUT))
-    del sink  # writes what is buffered
+        features.append(QgsFeature(fields))
+        features[-1].setAttributes(row)
+    none = QgsCoordinateReferenceSystem()
+    with output_table(algorithm, parameters, OUTPUT, context, fields, QgsWkbTypes.Type.NoGeometry, none) as table:
+        table.add(features)
     if report:
         write_report(report, accuracy_report(matrix, beta, algorithm.displayName(), skipped, ignored))
     accuracy, kappa = matrix.accuracy(), matrix.kappa()
     progress.message(f"Accuracy {ratio(accuracy)}, kappa {ratio(kappa)}, {matrix.total:,} rows compared.")
     return {
-        OUTPUT: output,
+        OUTPUT: table.output,
         REPORT: report,
         "ACCURACY": defined(accuracy),
         "KAPPA": defined(kappa),

@@ -33,7 +33,7 @@ from ..base import RasterMlAlgorithm
 from ..blocks import add_grid, add_image, prepare_image, raster_paths, read_grid, read_image
 from ..running import add_threads, read_threads
 from ..sinks import check_table, output_table
-from ..tables import CHECK_EVERY, SYSTEM_INDEX, field_named, notes_of, renderer_classes
+from ..tables import CHECK_EVERY, SYSTEM_INDEX, field_named, load_style, notes_of, renderer_classes
 
 
 class Regions(NamedTuple):
@@ -100,8 +100,7 @@ class SampleRegions(RasterMlAlgorithm):
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         prepare_image(self, parameters, context)
         layer = self.parameterAsVectorLayer(parameters, self.COLLECTION, context)
-        if context.project() is None or context.project().mapLayer(layer.id()) is None:
-            layer.loadDefaultStyle()  # Processing loads files without the style beside them
+        load_style(layer, context)
         notes = notes_of(layer)
         self.class_property, self.classes = renderer_classes(layer) or (
             (notes.class_property, notes.classes) if notes else (None, ())
