@@ -6,6 +6,8 @@ SHELL := /bin/bash
 export PATH := /usr/bin:$(PATH)
 export LC_ALL := C.UTF-8
 export LANG := C.UTF-8
+# Python's exit can crash after a failed test, when QGIS is gone: what was printed must be out by then
+export PYTHONUNBUFFERED := 1
 # A folder with a link to this checkout, and a scratch profile: never the user's own
 export QGIS_PLUGINPATH := $(CURDIR)/build/plugins
 export QGIS_CUSTOM_CONFIG_PATH := $(CURDIR)/build/profile

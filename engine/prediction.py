@@ -68,7 +68,7 @@ def predict_image(
         progress.message(f"Tiles of {side} instead of {tile_size} pixels keep the run within {memory_limit} MB.")
     windows = list(iter_tiles(window.rows, window.columns, side))
     predicted = 0
-    with gdal_cache(max(16, memory_limit // CACHE_SHARE)), tiling.writer(output) as writer:
+    with gdal_cache(cache_megabytes(memory_limit)), tiling.writer(output) as writer:
         journal = Journal(output, tiling.fingerprint(side)) if resume else None
         results = tiling.results(windows, journal, scheduler, progress)
         for done, (tile, (values, count)) in enumerate(zip(windows, results), 1):
@@ -118,6 +118,11 @@ def matched(image: Image, model: Model, match_by_order: bool) -> Image:
             "MATCH_BY_ORDER needs equal numbers, choose the bands with BANDS."
         )
     return image
+
+
+def cache_megabytes(memory_limit: int) -> int:
+    """Return how much of *memory_limit* GDAL's block cache gets, both in MB."""
+    return max(16, memory_limit // CACHE_SHARE)
 
 
 def is_class(mode: str) -> bool:
@@ -216,8 +221,17 @@ class _Tiling:
         return block.valid & (block.values[0] != 0)
 
     def fitting_side(self, side: int, memory_limit: int) -> int:
-        """Return the largest tile side up to *side* with which all tiles under way fit into *memory_limit* MB."""
-        budget = max(64, memory_limit - BASE_MEGABYTES - memory_limit // CACHE_SHARE) * 2**20
+        """Return the largest tile side up to *side* with which all tiles under way fit into *memory_limit* MB.
+
+        Where the file's blocks are wider than a tile, a row of tiles fits into GDAL's cache, too: else every tile
+        would read the same strips again.
+        """
+        cache = cache_megabytes(memory_limit) * 2**20
+        block_rows, block_columns = self.image.block_size
+        row_of_pixels = self.image.grid.columns * self.image.bands * np.dtype(self.image.sample_type).itemsize
+        while side > SMALLEST_TILE and block_columns > side and max(side, block_rows) * row_of_pixels > cache:
+            side = max(SMALLEST_TILE, side // 2)
+        budget = max(64, memory_limit - BASE_MEGABYTES - cache_megabytes(memory_limit)) * 2**20
         tiles = thread_count(self.threads)
         inputs = 16 * self.image.bands + 16  # read, cast, masked, gathered
         outputs = 2 * np.dtype(self.sample_type.dtype).itemsize * len(self.bands)

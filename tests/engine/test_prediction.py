@@ -205,6 +205,23 @@ def test_little_memory_shrinks_the_tiles_and_changes_nothing(forests, rasters, t
     assert any("instead of 1024" in text for text in told)
 
 
+def test_strips_wider_than_the_cache_are_read_once(forests, tmp_path, monkeypatch):
+    """A striped file of 3 × 30,000 × 120 floats: a row of tiles must fit into the cache of 16 MB."""
+    path = write(tmp_path / "wide.tif", np.full((3, 120, 30_000), 50.0), gdal.GDT_Float32, names=PREDICTORS)
+    sides = []
+    monkeypatch.setattr(
+        "rasterml.engine.prediction.iter_tiles",
+        lambda rows, columns, side: sides.append(side) or iter([Window(0, 0, 8, 8)]),
+    )
+    image = Image([path])
+    assert image.block_size[1] == 30_000
+
+    predict_image(image, forests[CLASSIFICATION], str(tmp_path / "map.tif"), memory_limit=128)
+
+    assert sides == [32]
+    assert sides[0] * 30_000 * 3 * 4 <= 16 * 2**20
+
+
 class CanceledAtTile(Progress):
     def __init__(self, tile: int) -> None:
         self.tile, self.seen = tile, 0

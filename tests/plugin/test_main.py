@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from qgis.core import QgsApplication
 from qgis.PyQt import sip
-from qgis.PyQt.QtWidgets import QDockWidget, QMainWindow
+from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtWidgets import QDialog, QDockWidget, QMainWindow
 from rasterml import classFactory
 
 
@@ -158,3 +162,47 @@ def test_stored_policy_that_does_not_exist_counts_as_warn(qgis_new_project):
         assert settings.limits_policy() == "Warn"
     finally:
         settings.LIMITS.remove()
+
+
+class Dialog(QDialog):
+    """Processing's dialog, as far as the plugin knows it."""
+
+    algorithmFinished = pyqtSignal(bool, dict)  # noqa: N815
+
+
+def test_dialog_is_kept_while_it_is_open_and_closed_with_the_plugin(plugin, desktop, monkeypatch, settle):
+    """Processing gives its dialog to the window in C++ only: unkept, its Python half goes and Run does nothing."""
+    opened = {}
+
+    def create(algorithm, parameters):
+        opened[algorithm] = Dialog(desktop.window)
+        return opened[algorithm]
+
+    monkeypatch.setitem(sys.modules, "processing", SimpleNamespace(createAlgorithmDialog=create))
+
+    plugin._panel.buttons["explain"].click()
+    plugin._panel.buttons["classify"].click()
+    assert plugin._open_dialogs() == [opened["rasterml:explain"], opened["rasterml:classify"]]
+    assert all(dialog.isVisible() for dialog in opened.values())
+
+    opened["rasterml:explain"].deleteLater()
+    settle()
+    assert plugin._open_dialogs() == [opened["rasterml:classify"]]
+
+    plugin.unload()
+    assert not opened["rasterml:classify"].isVisible()
+
+
+def test_model_of_a_finished_run_is_chosen_and_that_of_a_failed_one_is_not(plugin, desktop, monkeypatch, tmp_path):
+    dialog = Dialog(desktop.window)
+    processing = SimpleNamespace(createAlgorithmDialog=lambda algorithm, parameters: dialog)
+    monkeypatch.setitem(sys.modules, "processing", processing)
+    model = tmp_path / "forest.rasterml"
+    model.write_bytes(b"x")
+    plugin._panel.buttons["trainrandomforest"].click()
+
+    dialog.algorithmFinished.emit(False, {"OUTPUT": str(model)})
+    assert plugin._panel.choice().model == ""
+
+    dialog.algorithmFinished.emit(True, {"OUTPUT": str(model)})
+    assert plugin._panel.choice().model == str(model)

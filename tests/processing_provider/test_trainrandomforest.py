@@ -12,6 +12,7 @@ from qgis.core import (
     QgsRendererCategory,
     QgsSymbol,
     QgsVectorFileWriter,
+    QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtGui import QColor
@@ -131,7 +132,6 @@ def test_any_table_format_gives_the_same_model(driver, extension, tmp_path):
 def test_sidecar_gives_whole_names_and_the_class_table(tmp_path):
     layer = table(bands=("a_very_long_name", "a_very_long_name_2"))
     path = save(layer, tmp_path / "samples.shp", "ESRI Shapefile")
-    from qgis.core import QgsVectorLayer
     from rasterml.engine.classes import LandClass
 
     stored = [field.name() for field in QgsVectorLayer(path).fields()]
@@ -150,16 +150,28 @@ def test_sidecar_gives_whole_names_and_the_class_table(tmp_path):
     assert [tuple(item) for item in model.classes] == [(0, "water", "#0000aa"), (7, "forest", "#00aa00")]
 
 
-def test_renderer_lends_names_and_colours(tmp_path):
-    layer = table()
+def styled(layer):
     categories = []
     for value, name, colour in ((0, "water", "#0000aa"), (7, "forest", "#00aa00")):
         symbol = QgsSymbol.defaultSymbol(QgsWkbTypes.GeometryType.PointGeometry)
         symbol.setColor(QColor(colour))
         categories.append(QgsRendererCategory(value, symbol, name))
     layer.setRenderer(QgsCategorizedSymbolRenderer("landclass", categories))
+    return layer
 
-    run("trainrandomforest", **fixed(tmp_path, TRAINING=[layer]))
+
+def test_renderer_lends_names_and_colours(tmp_path):
+    run("trainrandomforest", **fixed(tmp_path, TRAINING=[styled(table())]))
+
+    classes = load_model(tmp_path / "m.rasterml").classes
+    assert [tuple(item) for item in classes] == [(0, "water", "#0000aa"), (7, "forest", "#00aa00")]
+
+
+def test_style_beside_a_file_lends_names_and_colours(tmp_path):
+    path = save(table(), tmp_path / "samples.gpkg", "GPKG")
+    styled(QgsVectorLayer(path)).saveNamedStyle(str(tmp_path / "samples.qml"))
+
+    run("trainrandomforest", **fixed(tmp_path, TRAINING=[path]))
 
     classes = load_model(tmp_path / "m.rasterml").classes
     assert [tuple(item) for item in classes] == [(0, "water", "#0000aa"), (7, "forest", "#00aa00")]
