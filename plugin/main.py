@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qgis.core import QgsApplication
+from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QCoreApplication, Qt
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
@@ -18,6 +19,7 @@ class RasterMlPlugin:
         self._provider = None
         self._panel = None
         self._action = None
+        self._dialogs = []
 
     def initProcessing(self) -> None:
         """Bring the algorithms; qgis_process calls this and nothing else."""
@@ -49,6 +51,9 @@ class RasterMlPlugin:
 
     def unload(self) -> None:
         """Take everything down, in reverse."""
+        for dialog in self._open_dialogs():
+            dialog.close()
+        self._dialogs = []
         if self._panel is not None:
             self._iface.removeToolBarIcon(self._action)
             self._iface.rasterMenu().removeAction(self._action)
@@ -72,7 +77,11 @@ class RasterMlPlugin:
             )
             return
         dialog.algorithmFinished.connect(lambda done, results: self._finished(algorithm, done, results))
+        self._dialogs = [*self._open_dialogs(), dialog]  # without a reference Python forgets it, and Run does nothing
         dialog.show()
+
+    def _open_dialogs(self) -> list:
+        return [dialog for dialog in self._dialogs if not sip.isdeleted(dialog)]
 
     def _finished(self, algorithm: str, done: bool, results: dict) -> None:
         if done and self._panel is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from qgis.core import (
+    QgsProcessing,
     QgsProcessingAlgorithm,
+    QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterNumber,
+    QgsProperty,
 )
 
 from ..engine.learners import Choice, Learner, Number, Setting
@@ -65,6 +68,19 @@ def number(setting: Number, label: str) -> QgsProcessingParameterNumber:
     if setting.maximum is not None:
         parameter.setMaximum(setting.maximum)
     return parameter
+
+
+def destination(parameters: dict, name: str, context) -> str:
+    """Return the path or URI that an output parameter asks for, "" for a temporary or no output.
+
+    To look only: Processing's own ``parameterAsOutputLayer`` also notes the layer for loading, each time anew.
+    """
+    value = parameters.get(name)
+    if isinstance(value, QgsProcessingOutputLayerDefinition):
+        value = value.sink
+    if isinstance(value, QgsProperty):
+        value = value.valueAsString(context.expressionContext())[0]
+    return "" if value in (None, QgsProcessing.TEMPORARY_OUTPUT) else str(value)
 
 
 def set_advanced(parameter: QgsProcessingParameterDefinition) -> QgsProcessingParameterDefinition:

@@ -22,6 +22,7 @@ from ..engine import sidecar
 from ..engine.errors import StorageError
 from ..engine.files import check_target, remove
 from ..engine.progress import Progress
+from .parameters import destination
 
 # What brings types, points and CRS back when a CSV is read again
 CSV_OPTIONS = ["CREATE_CSVT=YES", "GEOMETRY=AS_WKT"]
@@ -86,7 +87,7 @@ def output_table(
     crs: QgsCoordinateReferenceSystem,
 ) -> Iterator[OutputTable]:
     """Give the table of the sink parameter *name*, closed at the end; after any exception nothing is left of it."""
-    target = _target(algorithm, parameters, name, context)
+    target = _target(parameters, name, context)
     before = _files_of(target)
     options = CSV_OPTIONS if target and target.suffix.lower() == ".csv" else []
     flags = QgsFeatureSink.SinkFlag.RegeneratePrimaryKey  # a copied fid is there once for each pixel
@@ -107,16 +108,16 @@ def output_table(
         raise
 
 
-def check_table(algorithm: QgsProcessingAlgorithm, parameters: dict, name: str, context, inputs=()) -> None:
+def check_table(parameters: dict, name: str, context, inputs=()) -> None:
     """Raise `StorageError` for a missing folder or a file that is an input, before the work starts."""
-    target = _target(algorithm, parameters, name, context)
+    target = _target(parameters, name, context)
     if target:
         check_target(target, inputs)
 
 
-def _target(algorithm: QgsProcessingAlgorithm, parameters: dict, name: str, context) -> Path | None:
+def _target(parameters: dict, name: str, context) -> Path | None:
     """Return the file that a sink parameter asks for; None for memory and databases."""
-    text = algorithm.parameterAsOutputLayer(parameters, name, context)
+    text = destination(parameters, name, context)
     if text.startswith("ogr:"):
         return Path(text.split("'")[1]) if text.count("'") >= 2 else None
     return None if not text or ":" in text[2:] or text.startswith("memory") else Path(text)

@@ -9,6 +9,7 @@ from ..engine.images import Image
 from ..engine.outputs import EXTENSIONS, check_output
 from ..engine.tiles import Window
 from .blocks import raster_paths
+from .parameters import destination
 
 
 def raster_extensions() -> list[str]:
@@ -16,9 +17,9 @@ def raster_extensions() -> list[str]:
     return list(EXTENSIONS)
 
 
-def check_raster_output(algorithm: QgsProcessingAlgorithm, parameters: dict, name: str, context) -> None:
+def check_raster_output(parameters: dict, name: str, context) -> None:
     """Raise a `StorageError` for a folder or format that cannot be written, before the work starts."""
-    path = algorithm.parameterAsOutputLayer(parameters, name, context)
+    path = destination(parameters, name, context)
     if path:
         check_output(path)
 

@@ -117,8 +117,9 @@ def scenes(iface):
         yield "dock-empty"
     project = QgsProject.instance()
     for name in ("red",) if DARK else STATES:
+        title = f"synthetic image of {STATES[name][0]} bands"
         project.clear()
-        image = iface.addRasterLayer(str(SCRATCH / f"image_{name}.tif"), "Landsat 7" if name == "green" else "HyMap")
+        image = iface.addRasterLayer(str(SCRATCH / f"image_{name}.tif"), title)
         samples = iface.addVectorLayer(str(SCRATCH / f"samples_{name}.gpkg"), "samples", "ogr")
         panel.images.tick([image])
         panel.tables.tick([samples])

@@ -71,7 +71,7 @@ class Classify(RasterMlAlgorithm):
     def check(self, parameters: dict, context) -> None:
         check_model(self, parameters, context)
         raster_paths(self, parameters, context)
-        check_raster_output(self, parameters, self.OUTPUT, context)
+        check_raster_output(parameters, self.OUTPUT, context)
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         prepare_image(self, parameters, context)

@@ -68,7 +68,7 @@ class ClassifyTable(RasterMlAlgorithm):
         check_model(self, parameters, context)
         if not self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip():
             raise SettingError("OUTPUT_NAME is empty: give the new field a name, such as classification.")
-        check_table(self, parameters, self.OUTPUT, context)
+        check_table(parameters, self.OUTPUT, context)
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         layer = self.parameterAsVectorLayer(parameters, self.INPUT, context)

@@ -30,7 +30,7 @@ class ConfusionMatrix(RasterMlAlgorithm):
 
     def check(self, parameters: dict, context) -> None:
         check_model(self, parameters, context)
-        check_table(self, parameters, OUTPUT, context)
+        check_table(parameters, OUTPUT, context)
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.accuracy import matrix_of_counts

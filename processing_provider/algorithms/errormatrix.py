@@ -64,7 +64,7 @@ class ErrorMatrix(RasterMlAlgorithm):
         add_matrix_outputs(self)
 
     def check(self, parameters: dict, context) -> None:
-        check_table(self, parameters, OUTPUT, context)
+        check_table(parameters, OUTPUT, context)
         source = self.parameterAsSource(parameters, self.INPUT, context)
         if source is None:
             return  # Processing's own check says so

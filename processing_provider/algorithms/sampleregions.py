@@ -95,7 +95,7 @@ class SampleRegions(RasterMlAlgorithm):
             raise TableError(f"COLLECTION {parameters.get(self.COLLECTION)} cannot be read as a layer: check the path.")
         for name in self.parameterAsStrings(parameters, self.PROPERTIES, context):
             field_named(layer.fields(), name, layer.name())
-        check_table(self, parameters, self.OUTPUT, context, [layer.source().split("|")[0]])
+        check_table(parameters, self.OUTPUT, context, [layer.source().split("|")[0]])
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         prepare_image(self, parameters, context)

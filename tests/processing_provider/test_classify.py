@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from osgeo import gdal
-from qgis.core import QgsProcessingFeedback, QgsRasterLayer, QgsReferencedRectangle
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingOutputLayerDefinition,
+    QgsProject,
+    QgsRasterLayer,
+    QgsReferencedRectangle,
+)
 from rasterml.engine.models import load_model
 from rasterml.engine.prediction import predict_rows
-from small_world import COLUMNS, GEOTRANSFORM, ROWS, pinned, read, refusal, run, trained, values, write_image
+from small_world import COLUMNS, GEOTRANSFORM, ROWS, pinned, read, refusal, run, table, trained, values, write_image
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -121,6 +128,26 @@ def test_other_formats_and_temporary_outputs(model, image, tmp_path):
 
     assert np.array_equal(read(tmp_path / "map.img")[:, 5:], expected(model))
     assert np.array_equal(read(temporary)[:, 5:], expected(model))
+
+
+def test_only_what_is_made_is_noted_for_loading(provider, model, image, tmp_path):
+    """As the dialog runs it: a temporary output that the project takes."""
+    for algorithm, parameters in (
+        ("classify", {"INPUT": [image], "MODEL": model}),
+        ("sampleregions", {"INPUT": [image], "COLLECTION": table(rows=9)}),
+        ("classifytable", {"INPUT": table(), "MODEL": model}),
+        ("confusionmatrix", {"MODEL": model}),
+    ):
+        context = QgsProcessingContext()
+        context.setProject(QgsProject.instance())
+        temporary = QgsProcessingOutputLayerDefinition("TEMPORARY_OUTPUT", QgsProject.instance())
+
+        instance = provider.algorithm(algorithm).create()
+        assert instance.checkParameterValues({**parameters, "OUTPUT": temporary}, context)[0]
+        results, successful = instance.run({**parameters, "OUTPUT": temporary}, context, QgsProcessingFeedback())
+
+        assert successful
+        assert list(context.layersToLoadOnCompletion()) == [results["OUTPUT"]], algorithm
 
 
 def test_several_layers_are_one_stack(model, tmp_path):
