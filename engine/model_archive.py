@@ -15,13 +15,15 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Mapping, NoReturn
+from typing import Any, Callable, Mapping, NoReturn, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
 
 from .errors import ModelFileError, StorageError
 from .files import PathLike, atomic_file
+
+Result = TypeVar("Result")
 
 MANIFEST = "manifest.json"
 MANIFEST_BYTES_CAP = 64 * 2**20
@@ -65,14 +67,22 @@ def read_archive(
     *check_manifest* sees the manifest before any array is looked at and may raise.  Nothing is allocated before
     its size is known and within the caps.  Raises `ModelFileError`, whatever the bytes of the file.
     """
+
+    def read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        members = _members(archive)
+        manifest = _checked_manifest(archive, members, check_manifest)
+        return manifest, _arrays(archive, members, manifest)
+
+    return _read(path, read)
+
+
+def _read(path: PathLike, function: Callable[[zipfile.ZipFile], Result]) -> Result:
+    """Return what *function* makes of the archive at *path*; whatever it says of damage becomes `ModelFileError`."""
     if not Path(path).is_file():
         refuse("there is no such file")
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = _members(archive)
-            manifest = _manifest(archive, members[MANIFEST])
-            check_manifest(manifest)
-            return manifest, _arrays(archive, members, manifest)
+            return function(archive)
     except ModelFileError:
         raise
     except PermissionError as error:
@@ -81,6 +91,11 @@ def read_archive(
         raise ModelFileError("it needs more memory than there is") from error
     except DAMAGE as error:
         raise ModelFileError("it is damaged, incomplete or not a RasterML model, make or fetch it again") from error
+
+
+def read_manifest(path: PathLike, check_manifest: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Return the manifest alone, which is quick for a model of any size; raises as `read_archive` does."""
+    return _read(path, lambda archive: _checked_manifest(archive, _members(archive), check_manifest))
 
 
 def refuse(reason: str) -> NoReturn:
@@ -140,6 +155,14 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if MANIFEST not in members:
         refuse(f"it has no {MANIFEST}, so it is no RasterML model")
     return members
+
+
+def _checked_manifest(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], check: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    manifest = _manifest(archive, members[MANIFEST])
+    check(manifest)
+    return manifest
 
 
 def _manifest(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from . import learners
 from .classes import LandClass, as_json, from_json
 from .errors import ModelFileError, SettingError
 from .files import PathLike
-from .model_archive import entry, read_archive, refuse, write_archive
+from .model_archive import entry, read_archive, read_manifest, refuse, write_archive
 
 FORMAT, FORMAT_VERSION = "rasterml-model", 1
 METADATA = Path(__file__).resolve().parent.parent / "metadata.txt"
@@ -107,6 +107,21 @@ def load_model(path: PathLike) -> Model:
     except ModelFileError as error:
         raise ModelFileError(f"The model file {path} is refused: {error}.") from error
     return model
+
+
+def model_settings(path: PathLike) -> tuple[dict[str, Any], float | None]:
+    """Return the settings of the model at *path* and the mean number of leaves of its trees (None without trees).
+
+    Only the manifest is read, so this is quick for a file of any size.  Raises `ModelFileError`.
+    """
+    try:
+        manifest = read_manifest(path, _check_manifest)
+        shapes = {row["name"]: row["shape"][0] for row in entry(manifest, "arrays", list)}
+        settings = _settings(manifest)
+    except (ModelFileError, KeyError, IndexError, TypeError) as error:
+        raise ModelFileError(f"The model file {path} is refused: {str(error).rstrip('.')}.") from error
+    trees = shapes.get("tree_start", 1) - 1
+    return settings, (shapes["feature"] + trees) / (2 * trees) if trees else None
 
 
 def rasterml_version() -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from qgis.PyQt.QtCore import QCoreApplication
 
-from ..engine.limits import Gauge, bands_gauge, model_gauge, training_gauge
+from ..engine.errors import ModelFileError
+from ..engine.limits import OVER, Gauge, bands_gauge, model_gauge, training_gauge
+from ..engine.models import model_settings
 from ..processing_provider.tables import default_predictors
 from .choice import Choice, band_count, is_sampled, model_size
 
@@ -54,7 +57,10 @@ def model_measure(choice: Choice) -> Measure:
     size = model_size(choice.model)
     if size is None:
         return Measure(None, _tr("There is no file {}.").format(choice.model))
-    return Measure(model_gauge(size), choice.model)
+    gauge = model_gauge(size)
+    if gauge.state == OVER:
+        gauge = model_gauge(size, *_settings_of(choice.model, size))
+    return Measure(gauge, choice.model)
 
 
 def next_step(choice: Choice, empty_project: bool) -> str:
@@ -74,6 +80,15 @@ def next_step(choice: Choice, empty_project: bool) -> str:
     if not choice.model:
         return _tr("Next: Train random forest.")
     return _tr("Tick the image to classify.")
+
+
+@functools.lru_cache(maxsize=8)
+def _settings_of(path: str, size: int) -> tuple[dict, float | None]:
+    """Return what advice on a model file needs, settings and leaves per tree; nothing of a file that is no model."""
+    try:
+        return model_settings(path)
+    except ModelFileError:
+        return {}, None
 
 
 def _why_empty(choice: Choice) -> str:

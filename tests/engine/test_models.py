@@ -17,7 +17,7 @@ import pytest
 from rasterml.engine import model_archive
 from rasterml.engine.classes import LandClass
 from rasterml.engine.errors import ModelFileError, StorageError
-from rasterml.engine.models import Model, load_model, save_model
+from rasterml.engine.models import Model, load_model, model_settings, save_model
 
 SETTINGS = {
     "number_of_trees": 2,
@@ -565,3 +565,15 @@ def test_value_of_another_kind_is_refused(path, key, value):
 def test_impossible_manifest_is_refused_with_the_reason(path, changes, word):
     rewrite(path, lambda manifest: manifest.update(changes))
     refused(path, word)
+
+
+def test_settings_and_leaves_are_known_from_the_manifest_alone(forest, tmp_path):
+    path = tmp_path / "forest.rasterml"
+    save_model(forest, path)
+    leaves = int((forest.arrays["feature"] < 0).sum())
+
+    assert model_settings(path) == (forest.settings, leaves / 9)  # nine trees
+
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="is refused"):
+        model_settings(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from qgis.core import (
     QgsCategorizedSymbolRenderer,
@@ -170,6 +171,32 @@ def test_model_gauge_changes_colour_and_word_at_the_cap(panel, tmp_path, size, s
     assert panel.model_gauge._verdict.text() == word
     assert panel.model_gauge._advice.isVisible() == (state != "ok")
     assert shown_colour(panel.model_gauge) == STATE_COLOURS[state][0]
+
+
+def test_model_over_the_cap_is_advised_from_its_own_settings(panel, tmp_path, monkeypatch):
+    from rasterml.engine.classes import class_table
+    from rasterml.engine.learners import BY_ID
+    from rasterml.engine.models import Model, save_model
+
+    arrays = {  # 40 trees of one leaf
+        "tree_start": np.arange(41),
+        "feature": np.full(40, -1, dtype=np.int16),
+        "threshold": np.zeros(40),
+        "right": np.zeros(40, dtype=np.int32),
+        "leaf_counts": np.ones((40, 2), dtype=np.uint16),
+        "tree_weight": np.ones(40),
+    }
+    settings = BY_ID["trainrandomforest"].checked({"number_of_trees": 40})
+    model = Model("trainrandomforest", "CLASSIFICATION", settings, ("red",), class_table([0, 7]), "c", arrays)
+    size = save_model(model, tmp_path / "forest.rasterml")
+    monkeypatch.setattr("rasterml.engine.limits.MODEL_BYTES_CAP", size // 2)
+
+    panel.model.setFilePath(str(tmp_path / "forest.rasterml"))
+
+    assert panel.model_gauge.gauge.state == "over"
+    assert (
+        "NUMBER_OF_TREES=18" in panel.model_gauge.gauge.advice or "NUMBER_OF_TREES=19" in panel.model_gauge.gauge.advice
+    )
 
 
 def test_model_gauge_follows_the_file(panel, tmp_path, wait_until):
