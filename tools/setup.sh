@@ -71,7 +71,7 @@ TEXT
 
 qgis_on_offer() { # does apt, as it is set up, have QGIS >= 3.40?
   local version
-  version=$(LC_ALL=C apt-cache policy python3-qgis | sed -n 's/^ *Candidate: *\([0-9]*:\)\{0,1\}\([0-9][0-9.]*\).*/\2/p')
+  version=$(LC_ALL=C apt-cache policy qgis | sed -n 's/^ *Candidate: *\([0-9]*:\)\{0,1\}\([0-9][0-9.]*\).*/\2/p')
   [ -n "$version" ] && dpkg --compare-versions "$version" ge 3.40
 }
 
