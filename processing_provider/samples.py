@@ -22,13 +22,13 @@ from .parameters import number, set_advanced
 from .tables import (
     SYSTEM_INDEX,
     Source,
-    default_predictors,
     field_named,
     full_to_stored,
     known_classes,
     load_style,
     numbers,
     open_source,
+    predictors_of,
     read_columns,
 )
 
@@ -94,7 +94,7 @@ def read_samples(algorithm: QgsProcessingAlgorithm, parameters: dict, context, m
     class_property = algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
     chosen = algorithm.parameterAsStrings(parameters, INPUT_PROPERTIES, context)
     sources: Sequence[Source] = algorithm.sources
-    predictors = [_full_name(sources[0], name) for name in chosen or _predictors(sources[0], class_property)]
+    predictors = [_full_name(sources[0], name) for name in chosen or _predictors(sources[0], class_property, progress)]
     progress.message(f"Predictors: {', '.join(predictors)}")
     tables = []
     for step, source in enumerate(sources):
@@ -115,8 +115,8 @@ def _layers(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> lis
     return [layer for layer in layers if isinstance(layer, QgsVectorLayer)]
 
 
-def _predictors(source: Source, class_property: str) -> list[str]:
-    names = default_predictors(source.fields, class_property)
+def _predictors(source: Source, class_property: str, progress: Progress) -> list[str]:
+    names = predictors_of(source, class_property, progress)
     if not names:
         raise TableError(
             f"Table {source.name!r} has no numeric field but the class: choose the predictors with INPUT_PROPERTIES."

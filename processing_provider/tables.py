@@ -131,6 +131,17 @@ def default_predictors(fields: QgsFields, class_property: str = "") -> list[str]
     return [names[index] for index in columns]
 
 
+def predictors_of(source: Source, class_property: str, progress: Progress) -> list[str]:
+    """Return the default predictors; where every field is text, as in a CSV, the columns that read as numbers."""
+    names = default_predictors(source.fields, class_property)
+    if names or any(field.isNumeric() for field in source.fields):
+        return names
+    never = NEVER_ALONE | {class_property.lower()}
+    texts = [field.name() for field in source.fields if field.name().lower() not in never]
+    columns = read_columns(source, texts, progress)
+    return [name for name in texts if columns.ids and as_numbers(columns.values[name]) is not None]
+
+
 def full_to_stored(source: Source) -> dict[str, str]:
     """Return the stored name of each field whose whole name the sidecar knows (a Shapefile cuts names)."""
     return {full: stored for stored, full in source.notes.fields.items()} if source.notes else {}
@@ -165,7 +176,10 @@ def read_columns(source: Source, names: Sequence[str], progress: Progress, place
             point = None if feature.geometry().isNull() else feature.geometry().asPoint()
             points.append((np.nan, np.nan) if point is None else (point.x(), point.y()))
     columns = list(zip(*rows)) if rows else [()] * len(names)
-    values = {name: [None if value == NULL else value for value in column] for name, column in zip(names, columns)}
+    values = {}
+    for name, column in zip(names, columns):
+        progress.check()
+        values[name] = [None if value == NULL else value for value in column]
     return Columns(values, ids, np.array(points, dtype=np.float64).reshape(-1, 2) if with_places else None)
 
 

@@ -13,6 +13,7 @@ from qgis.core import (
     Qgis,
     QgsApplication,
     QgsContrastEnhancement,
+    QgsCoordinateTransform,
     QgsFillSymbol,
     QgsLayoutExporter,
     QgsLayoutItemLabel,
@@ -61,6 +62,7 @@ def draw(scene: Path, folder: Path) -> None:
         project.addMapLayer(layer)
         project.layerTreeRoot().findLayer(layer).setExpanded(layer is land_cover)
     project.setCrs(land_cover.crs())
+    settle_transform(project, training.crs(), land_cover.crs())
     outline(training, "#111111")
     outline(held_out, "#d6006c")
     show_true_colour(true_colour)
@@ -69,6 +71,14 @@ def draw(scene: Path, folder: Path) -> None:
     export(layout, folder / "landcover.png")
     if not project.write(str(folder / "demo.qgz")):
         sys.exit(f"QGIS could not write {folder / 'demo.qgz'}")
+
+
+def settle_transform(project, source, destination) -> None:
+    """Keep the operation that QGIS itself takes between two CRSs: else it asks whoever opens the project."""
+    details = QgsCoordinateTransform(source, destination, project).instantiatedCoordinateOperationDetails()
+    context = project.transformContext()
+    context.addCoordinateOperation(source, destination, details.proj, True)
+    project.setTransformContext(context)
 
 
 def composed(project, land_cover, true_colour, training, held_out) -> QgsPrintLayout:

@@ -22,7 +22,7 @@ from ...engine.progress import Progress
 from ..base import RasterMlAlgorithm
 from ..blocks import raster_paths
 from ..running import MODEL, REPORT, add_report, check_model, read_model, read_report
-from ..tables import Source, default_predictors, field_named, open_source
+from ..tables import Source, field_named, open_source, predictors_of
 
 
 class CheckLimits(RasterMlAlgorithm):
@@ -133,7 +133,7 @@ class CheckLimits(RasterMlAlgorithm):
             return []
         class_property = self.parameterAsString(parameters, self.CLASS_PROPERTY, context)
         chosen = self.parameterAsStrings(parameters, self.INPUT_PROPERTIES, context)
-        predictors = chosen or default_predictors(sources[0].fields, class_property)
+        predictors = chosen or predictors_of(sources[0], class_property, progress)
         if not predictors:
             raise TableError(f"Table {sources[0].name!r} has no numeric field: choose INPUT_PROPERTIES.")
         return [limits.training_gauge(_rows(source, progress), len(predictors), source.name) for source in sources]

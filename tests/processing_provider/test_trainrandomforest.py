@@ -18,7 +18,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QColor
 from rasterml.engine import sidecar
 from rasterml.engine.models import load_model
-from small_world import pinned, refusal, run, table, trained
+from small_world import pinned, refusal, rows_of, run, table, trained
 
 pytestmark = pytest.mark.usefixtures("provider")
 
@@ -127,6 +127,23 @@ def test_any_table_format_gives_the_same_model(driver, extension, tmp_path):
     model, memory = load_model(tmp_path / "m.rasterml"), load_model(tmp_path / "memory.rasterml")
     assert model.predictors == memory.predictors
     assert (model.arrays["leaf_counts"] == memory.arrays["leaf_counts"]).all()
+
+
+def test_plain_csv_of_numbers_needs_no_choice_of_fields(tmp_path):
+    """Without .csvt QGIS reads text only; an id that is a name (3_17) is no number."""
+    rows = ["id,key,landclass,red,nir"]
+    rows += [
+        f"{number},3_{number},{row['landclass']},{row['red']!r},{row['nir']!r}"
+        for number, row in enumerate(rows_of(table()))
+    ]
+    (tmp_path / "plain.csv").write_text("\n".join(rows))
+
+    run("trainrandomforest", **fixed(tmp_path, TRAINING=[str(tmp_path / "plain.csv")]))
+
+    assert load_model(tmp_path / "m.rasterml").predictors == ("red", "nir")
+    assert (
+        run("checklimits", TRAINING=[str(tmp_path / "plain.csv")], CLASS_PROPERTY="landclass")["TRAINING_VALUES"] == 400
+    )
 
 
 def test_sidecar_gives_whole_names_and_the_class_table(tmp_path):
