@@ -59,8 +59,8 @@ def draw(scene: Path, folder: Path) -> None:
     for layer in (training, held_out, land_cover, true_colour):  # from top to bottom
         if not layer.isValid():
             sys.exit(f"QGIS cannot open {layer.source()}")
-        project.addMapLayer(layer)
-        project.layerTreeRoot().findLayer(layer).setExpanded(layer is land_cover)
+        project.addMapLayer(layer, False)
+        project.layerTreeRoot().addLayer(layer).setExpanded(layer is land_cover)
     project.setCrs(land_cover.crs())
     settle_transform(project, training.crs(), land_cover.crs())
     outline(training, "#111111")
