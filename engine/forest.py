@@ -328,12 +328,11 @@ class ForestPredictor:
             return tuple(f"tree_{number + 1}" for number in range(len(self.shapes)))
         return ("probability",) if mode == PROBABILITY else ("classification",)
 
-    def predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
-        """Return (bands, rows): int32 class values for CLASSIFICATION and RAW, float32 otherwise.
+    def gives_classes(self, mode: str) -> bool:
+        return mode in (CLASSIFICATION, RAW)
 
-        *features* is float32 (rows, predictors), finite, C-contiguous.  *check* is called between trees and
-        may raise.
-        """
+    def predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
+        """Return (bands, rows): int32 class values for CLASSIFICATION and RAW, float32 otherwise."""
         if len(features) < SORTED_ROWS:
             return self._predict(features, mode, check)
         # Rows that take the same path through two trees mostly take the same path through all: fewer cache misses.

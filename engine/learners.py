@@ -37,7 +37,7 @@ class Number:
                 return None
             value = self.default
         number = int(value) if self.integer else float(value)
-        if number != value or number != number:
+        if number != value or number != number or isinstance(value, bool):
             raise SettingError(f"{self.name.upper()} is {value!r}: give a {'whole ' if self.integer else ''}number.")
         if self.minimum is not None and number < self.minimum:
             raise SettingError(f"{self.name.upper()} is {value}: it must be at least {self.minimum}.")
@@ -65,7 +65,39 @@ class Choice:
         return str(value)
 
 
-Setting = Union[Number, Choice]
+@dataclass(frozen=True)
+class Switch:
+    """A setting that is on or off."""
+
+    name: str
+    label: str
+    default: bool
+    advanced: bool = False
+
+    def checked(self, value: Any) -> bool:
+        """Return *value* as a bool, or raise `SettingError`."""
+        if value is None:
+            return self.default
+        if value not in (True, False):
+            raise SettingError(f"{self.name.upper()} is {value!r}: give true or false.")
+        return bool(value)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A setting that is free text; empty is Earth Engine's null."""
+
+    name: str
+    label: str
+    default: str = ""
+    advanced: bool = False
+
+    def checked(self, value: Any) -> str:
+        """Return *value* as text."""
+        return self.default if value is None else str(value)
+
+
+Setting = Union[Number, Choice, Switch, Text]
 SEED = Number("seed", "Random seed", 0, integer=True, minimum=0, maximum=2**31 - 1, advanced=True)
 
 
@@ -73,9 +105,9 @@ SEED = Number("seed", "Random seed", 0, integer=True, minimum=0, maximum=2**31 -
 class Learner:
     """One learner: what it is called, which settings it has, which functions fit and apply it.
 
-    ``fit`` names ``function(samples, mode, threads, progress, *, settings...) -> Fit`` (see `fitting`),
-    ``predictor`` a class ``Predictor(model)`` with ``predict(features, mode, check)`` (see `prediction`) and
-    perhaps a static ``check(model)`` for arrays that come from a file,
+    ``fit`` names ``function(samples, mode, threads, progress, *, settings...) -> Fit`` (see `training`),
+    ``predictor`` a class as `prediction.Predictor` describes it, perhaps with two static methods: ``check(model)``
+    for arrays that come from a file, and ``output_modes(model)`` where the modes hang on a setting,
     ``size`` a function ``(rows, predictors, classes, mode, settings) -> bytes``: the largest possible model,
     ``explain`` a function ``(model) -> dict``: what Earth Engine's explain() tells of this learner alone.
     ``modes`` maps a training mode to the output modes that its models offer, the default first.
@@ -87,10 +119,10 @@ class Learner:
     summary: str
     fit: str
     predictor: str
-    size: str
-    explain: str
     settings: tuple[Setting, ...]
     modes: Mapping[str, Sequence[str]]
+    size: str = ""
+    explain: str = ""
     notes: str = ""
 
     def function(self) -> Callable:
@@ -105,11 +137,17 @@ class Learner:
         if check is not None:
             check(model)
 
+    def output_modes(self, model) -> tuple[str, ...]:
+        """Return the output modes that *model* offers, its default first."""
+        own = getattr(_named(self.predictor), "output_modes", None)
+        return tuple(own(model) if own is not None else self.modes[model.mode])
+
     def explanation(self, model) -> dict[str, Any]:
-        return _named(self.explain)(model)
+        return _named(self.explain)(model) if self.explain else {}
 
     def largest_model(self, rows: int, predictors: int, classes: int, mode: str, settings: Mapping) -> int | None:
-        return _named(self.size)(rows, predictors, classes, mode, settings)
+        """Return the bytes that a model cannot exceed, or None where that is not known before the fit."""
+        return _named(self.size)(rows, predictors, classes, mode, settings) if self.size else None
 
     def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return every setting, defaults filled in; raise `SettingError` on an unknown name or a bad value."""
@@ -132,8 +170,6 @@ CLASSIFIERS = (
         summary="Many trees vote, each grown on its own draw of the samples.",
         fit="forest:fit_random_forest",
         predictor="forest:ForestPredictor",
-        size="forest:largest_forest",
-        explain="forest:explain_forest",
         settings=(
             Number("number_of_trees", "Number of trees", 100, minimum=1, maximum=100_000, integer=True),
             Number(
@@ -152,6 +188,8 @@ CLASSIFIERS = (
             CLASSIFICATION: (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY, RAW),
             REGRESSION: (REGRESSION, RAW_REGRESSION),
         },
+        size="forest:largest_forest",
+        explain="forest:explain_forest",
         notes="The same seed gives the same forest for any number of threads, within one version of scikit-learn.",
     ),
 )

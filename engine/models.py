@@ -52,7 +52,7 @@ class Model:
     @property
     def output_modes(self) -> tuple[str, ...]:
         """The output modes this model offers, its default first."""
-        return tuple(self.learner.modes[self.mode])
+        return self.learner.output_modes(self)
 
     def output_mode(self, wanted: str = "") -> str:
         """Return *wanted*, or the default when it is empty; raise `SettingError` when it is not offered."""
@@ -173,7 +173,7 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
 
 def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     settings = manifest["settings"]
-    if any(isinstance(value, (bool, list, dict)) for value in settings.values()):
+    if any(isinstance(value, (list, dict)) for value in settings.values()):
         refuse("one of its settings is neither a number nor a text")
     try:
         return learners.BY_ID[manifest["learner"]].checked(settings)

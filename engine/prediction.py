@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .cluster import cluster_map
 from .errors import Canceled, RasterError, SettingError
 from .images import Image, gdal_cache
 from .journal import Journal, fingerprint
-from .learners import CLASSIFICATION, RAW
+from .learners import CLASSIFICATION
 from .models import Model
 from .outputs import FLOAT, RasterWriter, class_type
 from .progress import Progress
@@ -23,8 +23,26 @@ ROWS_AT_ONCE = 65_536  # few enough to stay in the cache and to answer a cancel 
 VALUES_AT_ONCE = 2**22  # bounds the rows of modes with many outputs
 BASE_MEGABYTES = 400  # what QGIS, scikit-learn and a small model need before the first tile
 CACHE_SHARE = 8  # GDAL's block cache gets one part in so many of MEMORY_LIMIT
+NO_CLASS = np.iinfo(np.int32).min  # a row that the classifier gives no class
 SMALLEST_TILE = 32
 LARGEST_TILE = 16_384
+
+
+class Predictor(Protocol):
+    """What the class that a learner's row names must offer; made with ``Predictor(model)``, used by many threads."""
+
+    def bands(self, mode: str) -> tuple[str, ...]:
+        """Return the names of the output bands of *mode*."""
+
+    def gives_classes(self, mode: str) -> bool:
+        """Tell whether the outputs of *mode* are class values (int32) or float32."""
+
+    def predict(self, features: np.ndarray, mode: str, check: Callable[[], None]) -> np.ndarray:
+        """Return (bands, rows), int32 with `NO_CLASS` or float32 with NaN for a row that has no prediction.
+
+        *features* is float32 (rows, predictors), finite, C-contiguous; each row is predicted for itself.
+        *check* is called between steps of some ten milliseconds and may raise.
+        """
 
 
 class PixelCounts(NamedTuple):
@@ -98,7 +116,7 @@ def predict_rows(
     for part in ordered_map(predict, spans, threads, progress):
         parts.append(part)
         progress(len(parts), len(spans))
-    kind = np.int32 if is_class(mode) else np.float32
+    kind = np.int32 if predictor.gives_classes(mode) else np.float32
     return np.concatenate(parts, axis=1) if parts else np.empty((len(predictor.bands(mode)), 0), dtype=kind)
 
 
@@ -125,11 +143,6 @@ def cache_megabytes(memory_limit: int) -> int:
     return max(16, memory_limit // CACHE_SHARE)
 
 
-def is_class(mode: str) -> bool:
-    """Tell whether the outputs of *mode* are class labels (else they are float32)."""
-    return mode in (CLASSIFICATION, RAW)
-
-
 class _Tiling:
     """What the tiles of one run share; `predict` runs in several threads at once."""
 
@@ -139,7 +152,7 @@ class _Tiling:
         self.predictor = model.learner.load_predictor(model)
         self.bands = self.predictor.bands(mode)
         labels = [item.value for item in model.classes]
-        self.sample_type = class_type(max(labels), min(labels)) if is_class(mode) else FLOAT
+        self.sample_type = class_type(max(labels), min(labels)) if self.predictor.gives_classes(mode) else FLOAT
 
     def __reduce__(self) -> tuple:
         """What travels to a cluster's workers, each of which works with one thread."""
@@ -211,7 +224,10 @@ class _Tiling:
         result = np.full((len(self.bands), size), self.sample_type.nodata, dtype=self.sample_type.dtype)
         places = np.flatnonzero(valid)
         for span in _spans(count, len(self.bands)):
-            result[:, places[span]] = self.predictor.predict(features[span], self.mode, _checker(stop))
+            values = self.predictor.predict(features[span], self.mode, _checker(stop))
+            if self.sample_type is not FLOAT:
+                values = np.where(values == NO_CLASS, self.sample_type.nodata, values)
+            result[:, places[span]] = values
         return result.reshape(len(self.bands), window.rows, window.columns), count
 
     def _unmasked(self, window: Window) -> np.ndarray | None:

@@ -8,13 +8,15 @@ from qgis.core import (
     QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingOutputLayerDefinition,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterNumber,
+    QgsProcessingParameterString,
     QgsProperty,
 )
 
-from ..engine.learners import Choice, Learner, Number, Setting
+from ..engine.learners import Choice, Learner, Number, Setting, Switch, Text
 
 MODE = "MODE"
 
@@ -89,8 +91,13 @@ def set_advanced(parameter: QgsProcessingParameterDefinition) -> QgsProcessingPa
 
 
 def _parameter(setting: Setting, label: str) -> QgsProcessingParameterDefinition:
+    name = setting.name.upper()
     if isinstance(setting, Choice):
-        return choice(setting.name.upper(), label, list(setting.options), setting.default)
+        return choice(name, label, list(setting.options), setting.default)
+    if isinstance(setting, Switch):
+        return QgsProcessingParameterBoolean(name, label, defaultValue=setting.default)
+    if isinstance(setting, Text):
+        return QgsProcessingParameterString(name, label, defaultValue=setting.default or None, optional=True)
     return number(setting, label)
 
 
@@ -98,6 +105,10 @@ def _value(algorithm: QgsProcessingAlgorithm, parameters: dict, context, setting
     name = setting.name.upper()
     if isinstance(setting, Choice):
         return algorithm.parameterAsEnumString(parameters, name, context) or None
+    if isinstance(setting, Switch):
+        return algorithm.parameterAsBoolean(parameters, name, context)
+    if isinstance(setting, Text):
+        return algorithm.parameterAsString(parameters, name, context)
     if setting.default is None and parameters.get(name) is None:
         return None  # an optional number that is not given would read as 0
     if setting.integer:

@@ -18,7 +18,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QMetaType
 
 from ...engine.errors import SettingError, TableError
-from ...engine.learners import CLASSIFICATION, OUTPUT_MODES, RAW
+from ...engine.learners import CLASSIFICATION, OUTPUT_MODES
 from ...engine.models import Model
 from ...engine.progress import Part, Progress
 from ..base import RasterMlAlgorithm
@@ -90,7 +90,7 @@ class ClassifyTable(RasterMlAlgorithm):
 
     def _predictions(self, model: Model, mode: str, name: str, threads: int, progress: Progress):
         """Return the new columns (name, values with None) and the number of rows that have them."""
-        from ...engine.prediction import predict_rows
+        from ...engine.prediction import NO_CLASS, predict_rows
 
         stored = full_to_stored(self.source)
         names = [field_named(self.source.fields, stored.get(item, item), self.source.name) for item in model.predictors]
@@ -104,12 +104,14 @@ class ClassifyTable(RasterMlAlgorithm):
             features[:, position] = numbers(values, [columns.ids[row] for row in complete], item, self.source.name)
         values = predict_rows(model, features, mode, threads, Part(progress, 0.4, 1))
         titles = {item.value: item.name for item in model.classes}
+        classes = model.learner.load_predictor(model).gives_classes(mode)
         found: list[Column] = []
         for suffix, band in zip(_suffixes(model, mode), values):
-            kind = int if mode in (CLASSIFICATION, RAW) else float
-            found.append(Column(name + suffix, kind, _spread(band.tolist(), complete, rows)))
-        if mode == CLASSIFICATION and any(title != str(value) for value, title in titles.items()):
-            texts = [titles[value] for value in values[0].tolist()]
+            kind = int if classes else float
+            band = [None if value != value or value == NO_CLASS else value for value in band.tolist()]
+            found.append(Column(name + suffix, kind, _spread(band, complete, rows)))
+        if mode == CLASSIFICATION and len(found) == 1 and any(title != str(value) for value, title in titles.items()):
+            texts = [titles.get(value) for value in values[0].tolist()]
             found.append(Column(f"{name}_name", str, _spread(texts, complete, rows)))
         if complete.size < rows:
             progress.warn(f"{rows - complete.size} rows lack a predictor and have no prediction.")
