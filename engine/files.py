@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Union
 
-from .errors import StorageError
+from .errors import EngineError, StorageError
 
 PathLike = Union[str, Path]
 
@@ -35,7 +35,7 @@ def write_atomically(path: PathLike, content: bytes) -> int:
 def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
     """Give a binary file to write, which becomes *path* at the end; after any exception nothing is left of it.
 
-    An OSError on the way becomes a `StorageError`.
+    An OSError on the way that is not one of ours becomes a `StorageError`.
     """
     check_target(path)
     temporary = temporary_name(path)
@@ -43,7 +43,7 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
         temporary.replace(path)
-    except StorageError:
+    except EngineError:  # a RasterError is an OSError too
         raise
     except OSError as error:
         raise storage_error(path, error) from error

@@ -15,7 +15,7 @@ from .errors import RasterError, SettingError
 from .grids import Grid, grid_at_multiples, same_crs
 from .rasters import Band, Raster
 from .tiles import Window
-from .warping import RESAMPLING, Placed, place, suggested_grid
+from .warping import CHUNK, RESAMPLING, Placed, place, suggested_grid
 
 __all__ = ["RESAMPLING", "Block", "Grid", "Image", "gdal_cache", "grid_for"]
 
@@ -80,11 +80,27 @@ class Image:
         """Which bands hold whole numbers (an interpolated band does not)."""
         return tuple(item.band.integer and (self._rounded or not item.placed.resampled) for item in self._bands)
 
+    @property
+    def block_sizes(self) -> set[tuple[int, int]]:
+        """(rows, columns) of what each raster reads at once: its file's blocks, or the chunks that are resampled."""
+        placed = [item.placed for item in self._bands]
+        return {(CHUNK, CHUNK) if item.resampled else item.raster.block_size for item in placed}
+
+    @property
+    def pixel_types(self) -> tuple[str, ...]:
+        """GDAL's name for the type of each band in its file, such as Byte."""
+        return tuple(item.band.pixel_type for item in self._bands)
+
     def select(self, names: Sequence[str]) -> Image:
         """Return the image of the bands *names*, in this order; raises `RasterError` when one is missing."""
         image = copy.copy(self)
         image._bands = self._chosen(names)
         return image
+
+    def source(self, name: str) -> tuple[str, int]:
+        """Return the raster that band *name* comes from, and the band's number there; raises `RasterError`."""
+        item = self._chosen([name])[0]
+        return item.placed.raster.path, item.band.number
 
     def read(self, window: Window, dtype: type = np.float32) -> Block:
         """Return the pixels of *window*, which lies inside the grid; raises `RasterError`."""

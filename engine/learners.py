@@ -7,6 +7,7 @@ imported when called, so that reading the table costs nothing.
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence, Union
 
@@ -16,6 +17,11 @@ CLASSIFICATION, REGRESSION = "CLASSIFICATION", "REGRESSION"
 PROBABILITY, MULTIPROBABILITY = "PROBABILITY", "MULTIPROBABILITY"
 RAW, RAW_REGRESSION = "RAW", "RAW_REGRESSION"
 OUTPUT_MODES = (CLASSIFICATION, REGRESSION, PROBABILITY, MULTIPROBABILITY, RAW, RAW_REGRESSION)
+
+
+def parameter_name(name: str) -> str:
+    """Return what users call the setting *name*: NUMBER_OF_TREES; LAMBDA for ``lambda_``, a word of Python."""
+    return name.rstrip("_").upper()
 
 
 @dataclass(frozen=True)
@@ -36,13 +42,17 @@ class Number:
             if self.default is None:
                 return None
             value = self.default
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{parameter_name(self.name)} is {value}: give a finite number.")
         number = int(value) if self.integer else float(value)
-        if number != value or number != number or isinstance(value, bool):
-            raise SettingError(f"{self.name.upper()} is {value!r}: give a {'whole ' if self.integer else ''}number.")
+        if number != value or isinstance(value, bool):
+            raise SettingError(
+                f"{parameter_name(self.name)} is {value!r}: give a {'whole ' if self.integer else ''}number."
+            )
         if self.minimum is not None and number < self.minimum:
-            raise SettingError(f"{self.name.upper()} is {value}: it must be at least {self.minimum}.")
+            raise SettingError(f"{parameter_name(self.name)} is {value}: it must be at least {self.minimum}.")
         if self.maximum is not None and number > self.maximum:
-            raise SettingError(f"{self.name.upper()} is {value}: it must be at most {self.maximum}.")
+            raise SettingError(f"{parameter_name(self.name)} is {value}: it must be at most {self.maximum}.")
         return number
 
 
@@ -61,7 +71,7 @@ class Choice:
         if value is None:
             return self.default
         if value not in self.options:
-            raise SettingError(f"{self.name.upper()} is {value!r}: choose one of {', '.join(self.options)}.")
+            raise SettingError(f"{parameter_name(self.name)} is {value!r}: choose one of {', '.join(self.options)}.")
         return str(value)
 
 
@@ -79,7 +89,7 @@ class Switch:
         if value is None:
             return self.default
         if value not in (True, False):
-            raise SettingError(f"{self.name.upper()} is {value!r}: give true or false.")
+            raise SettingError(f"{parameter_name(self.name)} is {value!r}: give true or false.")
         return bool(value)
 
 
@@ -105,7 +115,7 @@ SEED = Number("seed", "Random seed", 0, integer=True, minimum=0, maximum=2**31 -
 class Learner:
     """One learner: what it is called, which settings it has, which functions fit and apply it.
 
-    ``fit`` names ``function(samples, mode, threads, progress, *, settings...) -> Fit`` (see `training`),
+    ``fit`` names ``function(samples, mode, threads, progress, *, settings...) -> Fit`` (see `training`), "" for none,
     ``predictor`` a class as `prediction.Predictor` describes it, perhaps with two static methods: ``check(model)``
     for arrays that come from a file, and ``output_modes(model)`` where the modes hang on a setting,
     ``size`` a function ``(rows, predictors, classes, mode, settings) -> bytes``: the largest possible model,
@@ -192,6 +202,226 @@ CLASSIFIERS = (
         explain="forest:explain_forest",
         notes="The same seed gives the same forest for any number of threads, within one version of scikit-learn.",
     ),
+    Learner(
+        id="traincart",
+        twin="ee.Classifier.smileCart",
+        title="Train CART",
+        summary="One tree of yes-or-no questions, grown on all samples: quick, and easy to read.",
+        fit="cart:fit_cart",
+        predictor="forest:ForestPredictor",
+        settings=(
+            Number("max_nodes", "Most leaves (empty = no limit)", None, minimum=2, integer=True),
+            Number("min_leaf_population", "Smallest number of samples in a leaf", 1, minimum=1, integer=True),
+        ),
+        modes={
+            CLASSIFICATION: (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY),
+            REGRESSION: (REGRESSION,),
+        },
+        size="cart:largest_cart",
+        explain="cart:explain_cart",
+        notes="Without a limit a tree repeats its samples, errors included: set one of the two limits.",
+    ),
+    Learner(
+        id="traingradienttreeboost",
+        twin="ee.Classifier.smileGradientTreeBoost",
+        title="Train gradient tree boost",
+        summary="Trees one after another, each mending a little of what the others left.",
+        fit="boosting:fit_gradient_tree_boost",
+        predictor="boosting:BoostingPredictor",
+        settings=(
+            Number("number_of_trees", "Number of trees", 100, minimum=1, maximum=100_000, integer=True),
+            Number("shrinkage", "Shrinkage: the share of a tree that counts", 0.005, minimum=1e-9, maximum=1),
+            Number("sampling_rate", "Share of the samples drawn for each tree", 0.7, minimum=1e-6, maximum=1),
+            Number("max_nodes", "Most leaves in a tree (empty = no limit)", None, minimum=2, integer=True),
+            Choice(
+                "loss",
+                "Loss of a regression",
+                "LeastAbsoluteDeviation",
+                ("LeastSquares", "LeastAbsoluteDeviation", "Huber"),
+            ),
+            SEED,
+        ),
+        modes={
+            CLASSIFICATION: (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY),
+            REGRESSION: (REGRESSION,),
+        },
+        size="boosting:largest_boosting",
+        explain="boosting:explain_boosting",
+        notes="Earth Engine's shrinkage of 0.005 needs some hundred to thousands of trees; with 100 trees try 0.05 to "
+        "0.1. With more than two classes each of them has so many trees.",
+    ),
+    Learner(
+        id="trainknn",
+        twin="ee.Classifier.smileKNN",
+        title="Train k nearest neighbours",
+        summary="Each pixel gets the class of most of the samples that are most like it.",
+        fit="knn:fit_knn",
+        predictor="knn:KnnPredictor",
+        settings=(
+            Number("k", "Number of neighbours", 1, minimum=1, integer=True),
+            Choice("search_method", "Search", "AUTO", ("AUTO", "LINEAR_SEARCH", "KD_TREE", "COVER_TREE")),
+            Choice("metric", "Distance", "EUCLIDEAN", ("EUCLIDEAN", "MAHALANOBIS", "MANHATTAN", "BRAYCURTIS")),
+        ),
+        modes={CLASSIFICATION: (CLASSIFICATION, PROBABILITY)},
+        size="knn:largest_knn",
+        explain="knn:explain_knn",
+        notes="As in Earth Engine, the distance is Euclidean, whatever is chosen, where the search is KD_TREE, or AUTO "
+        "with fewer than 10 predictors. Predictors are taken in their own units: bring them to one scale first, or use "
+        "the distance MAHALANOBIS. The model holds the samples. The output mode PROBABILITY is the share of the chosen "
+        "class among the neighbours, with two classes that of the larger label.",
+    ),
+    Learner(
+        id="trainminimumdistance",
+        twin="ee.Classifier.minimumDistance",
+        title="Train minimum distance",
+        summary="Each pixel gets the class whose mean is nearest: quick, with few samples, and a measure of doubt.",
+        fit="minimum_distance:fit_minimum_distance",
+        predictor="minimum_distance:MinimumDistancePredictor",
+        settings=(
+            Choice("metric", "Distance", "euclidean", ("euclidean", "cosine", "mahalanobis", "manhattan")),
+            Number("k_nearest", "Number of nearest classes to give", 1, minimum=1, integer=True),
+        ),
+        modes={CLASSIFICATION: (CLASSIFICATION, REGRESSION, RAW)},
+        size="minimum_distance:largest_minimum_distance",
+        explain="minimum_distance:explain_minimum_distance",
+        notes="The output mode REGRESSION gives the distance to the nearest class, RAW the distance to every class. "
+        "Predictors are taken in their own units: bring them to one scale first, or use the metric mahalanobis.",
+    ),
+    Learner(
+        id="trainnaivebayes",
+        twin="ee.Classifier.smileNaiveBayes",
+        title="Train naive Bayes",
+        summary="Takes predictors as counts, each for itself, and asks which class most likely gave them.",
+        fit="naive_bayes:fit_naive_bayes",
+        predictor="naive_bayes:NaiveBayesPredictor",
+        settings=(Number("lambda_", "Smoothing: what is added to every count", 1e-6, minimum=0),),
+        modes={CLASSIFICATION: (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY)},
+        size="naive_bayes:largest_naive_bayes",
+        explain="naive_bayes:explain_naive_bayes",
+        notes="Predictors must be whole numbers from 0: fractions are cut off, so that reflectances between 0 and 1 "
+        "would all count as 0; multiply them first. Negative values do not count, and where no value is positive "
+        "there is no class (nodata).",
+    ),
+    Learner(
+        id="trainmaxent",
+        twin="ee.Classifier.amnhMaxent",
+        title="Train Maxent",
+        summary="How likely a species, or one kind of ground, is at a place, from places where it was found.",
+        fit="maxent:fit_maxent",
+        predictor="maxent_model:MaxentPredictor",
+        settings=(
+            Text("categorical_names", "Predictors that are categories (names, with commas)"),
+            Choice("output_format", "Output", "cloglog", ("cloglog", "logistic", "cumulative", "raw")),
+            Switch("auto_feature", "Choose the kinds of features by the number of presences", True),
+            Switch("linear", "Linear features (without automatic choice)", True),
+            Switch("quadratic", "Quadratic features (without automatic choice)", True),
+            Switch("product", "Product features (without automatic choice)", True),
+            Switch("threshold", "Threshold features", False),
+            Switch("hinge", "Hinge features (without automatic choice)", True),
+            Number("hinge_threshold", "Presences for hinge features", 15, minimum=0, integer=True, advanced=True),
+            Number("l2lq_threshold", "Presences for quadratic features", 10, minimum=0, integer=True, advanced=True),
+            Number(
+                "lq2lqpt_threshold",
+                "Presences for product and threshold features",
+                80,
+                minimum=0,
+                integer=True,
+                advanced=True,
+            ),
+            Switch("add_samples_to_background", "Add presences unlike every background sample to the background", True),
+            Switch("add_all_samples_to_background", "Add all presences to the background", False),
+            Number("beta_multiplier", "Regularisation multiplier: more is smoother", 1.0, minimum=0),
+            Number("beta_hinge", "Regularisation of hinge features (negative = automatic)", -1.0, advanced=True),
+            Number(
+                "beta_lqp",
+                "Regularisation of linear, quadratic, product features (negative = automatic)",
+                -1.0,
+                advanced=True,
+            ),
+            Number("beta_categorical", "Regularisation of categories (negative = automatic)", -1.0, advanced=True),
+            Number(
+                "beta_threshold", "Regularisation of threshold features (negative = automatic)", -1.0, advanced=True
+            ),
+            Switch("extrapolate", "Predict beyond the training range (where it is not clamped)", True),
+            Switch("do_clamp", "Clamp predictors and features to the training range", True),
+            Switch("write_clamp_grid", "Add the band clamp: what clamping changes", False),
+            Number(
+                "random_test_points",
+                "Percent of the presences held out for testing",
+                0,
+                minimum=0,
+                maximum=100,
+                integer=True,
+            ),
+            SEED,
+        ),
+        modes={CLASSIFICATION: (PROBABILITY,)},
+        explain="maxent:explain_maxent",
+        notes="Class 1 is presence, class 0 background; of two text labels the later in the alphabet is presence. "
+        "TRAINING_ACCURACY counts a cloglog value of 0.5 or more as presence, whatever the output; gain, AUC, entropy "
+        "and every feature's weight are in Explain.",
+    ),
+    Learner(
+        id="trainsvm",
+        twin="ee.Classifier.libsvm",
+        title="Train support vector machine",
+        summary="Separates pairs of classes by the widest margin, or fits a tube to a target; slow on many samples.",
+        fit="svm:fit_svm",
+        predictor="svm_machine:SvmPredictor",
+        settings=(
+            Choice("decision_procedure", "How pairs of classes decide", "Voting", ("Voting", "Margin")),
+            Choice("svm_type", "Type", "C_SVC", ("C_SVC", "NU_SVC", "ONE_CLASS", "EPSILON_SVR", "NU_SVR")),
+            Choice("kernel_type", "Kernel", "LINEAR", ("LINEAR", "POLY", "RBF", "SIGMOID")),
+            Switch("shrinking", "Shrinking heuristics", True, advanced=True),
+            Number("degree", "Degree (POLY; empty = 3)", None, minimum=1, maximum=100, integer=True),
+            Number("gamma", "Gamma (POLY, RBF, SIGMOID; empty = 1 / number of predictors)", None, minimum=1e-12),
+            Number("coef0", "Coef0 (POLY, SIGMOID; empty = 0)", None),
+            Number("cost", "Cost of an error (C_SVC, EPSILON_SVR, NU_SVR; empty = 1)", None, minimum=1e-6),
+            Number("nu", "Nu (NU_SVC, ONE_CLASS, NU_SVR; empty = 0.5)", None, minimum=1e-6, maximum=1),
+            Number("termination_epsilon", "Tolerance of the solver (empty = 0.001)", None, minimum=1e-9, advanced=True),
+            Number("loss_epsilon", "Half width of the tube (EPSILON_SVR; empty = 0.1)", None, minimum=0),
+            Number("one_class", "Class to learn (ONE_CLASS; 0 or 1, empty = 0)", None, 0, 1, integer=True),
+        ),
+        modes={
+            CLASSIFICATION: (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY),
+            REGRESSION: (REGRESSION,),
+        },
+        explain="svm_machine:explain_svm",
+        notes="C_SVC, NU_SVC and ONE_CLASS are for CLASSIFICATION, EPSILON_SVR and NU_SVR for REGRESSION. Predictors "
+        "are taken as they are, as Earth Engine takes them: where their units differ, scale them to 0–1 first, which "
+        "is also much faster. Probabilities need five more fits, each on four fifths of the samples; the class is "
+        "always the one that wins the pairs, which need not be the most probable one. PROBABILITY of two classes is "
+        "that of the larger label. ONE_CLASS learns the samples of one class (0 or 1) and calls all else the other.",
+    ),
 )
 
-BY_ID = {learner.id: learner for learner in CLASSIFIERS}
+# Classifiers without training: each has an algorithm of its own.
+READY_MADE = (
+    Learner(
+        id="decisiontree",
+        twin="ee.Classifier.decisionTree",
+        title="Decision tree from text",
+        summary="Trees that are there already, as text.",
+        fit="",
+        predictor="decision_tree:DecisionTreePredictor",
+        settings=(),
+        modes={
+            CLASSIFICATION: (CLASSIFICATION, RAW),
+            REGRESSION: (REGRESSION, RAW_REGRESSION),
+        },
+        explain="decision_tree:explain_trees",
+    ),
+    Learner(
+        id="spectralregion",
+        twin="ee.Classifier.spectralRegion",
+        title="Spectral region",
+        summary="Polygons drawn in the plane of two bands: 1 inside, 0 outside.",
+        fit="",
+        predictor="spectral_region:RegionPredictor",
+        settings=(),
+        modes={CLASSIFICATION: (CLASSIFICATION,)},
+        explain="spectral_region:explain_region",
+    ),
+)
+
+BY_ID = {learner.id: learner for learner in (*CLASSIFIERS, *READY_MADE)}

@@ -163,7 +163,8 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
     if manifest["mode"] not in learner.modes:
         refuse(f"its mode {manifest['mode']!r} is none of {', '.join(learner.modes)}")
     predictors = manifest["predictors"]
-    if not predictors or not all(isinstance(name, str) and name for name in predictors):
+    # A ready-made tree may be its root alone and ask for no predictor.
+    if (learner.fit and not predictors) or not all(isinstance(name, str) and name for name in predictors):
         refuse("its predictors are not a list of names")
     if len(set(predictors)) != len(predictors):
         refuse("two of its predictors have the same name")
@@ -212,9 +213,10 @@ def _check_training(model: Model) -> None:
     for key, (length, is_right) in lists.items():
         if key in summary and not _is_list(summary[key], length, is_right):
             refuse(f"{key!r} in its training summary is not a list of {length} numbers")
-    target = summary.get("target", {})
-    if not isinstance(target, dict) or not all(_is_number(number) for number in target.values()):
-        refuse("'target' in its training summary does not hold numbers")
+    for key in ("target", "statistics"):
+        numbers = summary.get(key, {})
+        if not isinstance(numbers, dict) or not all(_is_number(number) for number in numbers.values()):
+            refuse(f"{key!r} in its training summary does not hold numbers")
 
 
 def _is_count(value: Any) -> bool:

@@ -73,7 +73,7 @@ class RasterWriter:
     """Writes a raster tile by tile under a temporary name in the folder of *path*, then publishes it.
 
     A tiled, compressed GeoTIFF with nodata flag and band descriptions; another format is translated from it at
-    the end.  *classes*, for a class map of one band, bring category names, a colour table (Byte and UInt16) and a
+    the end.  *classes*, for a class map, bring category names, with one band a colour table (Byte and UInt16), and a
     QGIS style beside the map.  Pixels that nobody writes have no data.  One thread uses a writer at a time.
 
     As a context manager it publishes at the end, and after an exception leaves nothing behind::
@@ -204,10 +204,10 @@ class RasterWriter:
             band = self._dataset.GetRasterBand(number)
             band.SetNoDataValue(self._type.nodata)
             band.SetDescription(name)
-        if self._classes and self._type.has_palette:
-            band = self._dataset.GetRasterBand(1)
-            band.SetColorTable(colour_table(self._classes))
-            band.SetCategoryNames(category_names(self._classes))
+            if self._classes and self._type.has_palette:
+                band.SetCategoryNames(category_names(self._classes))
+                if len(band_names) == 1:  # a TIFF with more bands has no colour table
+                    band.SetColorTable(colour_table(self._classes))
 
     def _check_complete(self) -> None:
         """Raise `StorageError` unless every block of the closed GeoTIFF lies inside the file."""

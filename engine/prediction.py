@@ -122,6 +122,8 @@ def predict_rows(
 
 def matched(image: Image, model: Model, match_by_order: bool) -> Image:
     """Return *image* with the model's predictors as bands: by name, or by order when that is asked for."""
+    if not model.predictors:  # the masks of all bands count
+        return image
     if not match_by_order:
         missing = [name for name in model.predictors if name not in image.band_names]
         if missing:
@@ -190,6 +192,7 @@ class _Tiling:
                 yield values, count
 
     def _counted(self, values: np.ndarray) -> tuple[np.ndarray | None, int]:
+        """Return the tile's values and the number of its pixels that have one; None when none has."""
         if not values.size:
             return None, 0
         masked = np.isnan(values[0]) if values.dtype.kind == "f" else values[0] == self.sample_type.nodata
@@ -228,7 +231,7 @@ class _Tiling:
             if self.sample_type is not FLOAT:
                 values = np.where(values == NO_CLASS, self.sample_type.nodata, values)
             result[:, places[span]] = values
-        return result.reshape(len(self.bands), window.rows, window.columns), count
+        return self._counted(result.reshape(len(self.bands), window.rows, window.columns))
 
     def _unmasked(self, window: Window) -> np.ndarray | None:
         if self.mask is None:

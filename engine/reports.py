@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from .accuracy import ErrorMatrix, matrix_of_counts
 from .files import PathLike, write_atomically
-from .learners import REGRESSION
+from .learners import REGRESSION, parameter_name
 from .limits import NEARLY, OK, OVER, Gauge, mebibytes, percent, thousands, verdict
 from .models import Model
 
@@ -227,7 +227,9 @@ def _training_rows(model: Model) -> list[tuple[str, Any]]:
 
 def _model_blocks(model: Model) -> list[str]:
     """Return settings, predictors and classes."""
-    settings = [(name.upper(), "none" if value is None else str(value)) for name, value in model.settings.items()]
+    settings = [
+        (parameter_name(name), "none" if value is None else str(value)) for name, value in model.settings.items()
+    ]
     blocks = [heading("Settings"), key_values(settings)] if settings else []
     blocks += [heading("Predictors"), paragraph(", ".join(model.predictors))]
     if model.classes:

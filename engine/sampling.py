@@ -11,7 +11,7 @@ from osgeo import gdal, ogr
 
 from .errors import RasterError, TableError
 from .grids import Grid, extent_text
-from .images import Image
+from .images import Image, gdal_cache
 from .progress import Part, Progress
 from .rasters import ask_gdal
 from .tiles import Window, iter_tiles
@@ -23,7 +23,10 @@ POLYGONS = (ogr.wkbPolygon, ogr.wkbTriangle)
 LINES = (ogr.wkbLineString, ogr.wkbLinearRing)
 BURN_SIDE = 1024  # pixels: a large region is burnt in squares of its own, whatever the image's blocks
 ON_EDGE = 1e-9  # pixels: a point on the edge of two pixels is in the right and lower one, whatever the rounding
-MOST_PIXELS = 2**20  # read at once
+MOST_VALUES = 2**24  # read at once: 64 MB as float32
+MOST_SIDE = 4096  # pixels that blocks of different sizes may make together
+CENTRES_AT_ONCE = 2**20  # pixels
+CACHE_MEGABYTES = 64  # of GDAL's: no block is asked for again, but for the rest of a large one
 
 
 class RegionSamples(NamedTuple):
@@ -41,7 +44,7 @@ class RegionSamples(NamedTuple):
 
 def sample_regions(
     image: Image,
-    regions: Sequence[bytes | None],
+    regions: Sequence[bytes | None] | np.ndarray,
     all_touched: bool = False,
     threads: int = 0,
     progress: Progress | None = None,
@@ -51,9 +54,10 @@ def sample_regions(
 
     Parameters
     ----------
-    regions : well-known binary, or None for a feature without geometry
-        In the CRS of the image's grid.  A point takes the pixel that holds it, a line every pixel it touches,
-        a polygon the pixels whose centres lie inside it, or every pixel it touches when *all_touched*.
+    regions : well-known binary, or None for a feature without geometry; or points as a float array, (regions, 2)
+        In the CRS of the image's grid; NaN is a point that is not there.  A point takes the pixel that holds it, a
+        line every pixel it touches, a polygon the pixels whose centres lie inside it, or every pixel it touches
+        when *all_touched*.
     tile_size : int
         About how many pixels a side are read at once; the result does not depend on it, nor on *threads*.
 
@@ -69,53 +73,77 @@ def sample_regions(
     """
     progress = progress or Progress()
     region, pixel = _pixels_of(image.grid, regions, all_touched, Part(progress, 0, 0.3))
-    row, column = np.divmod(pixel, image.grid.columns)
+    row = (pixel // image.grid.columns).astype(np.int32)
+    column = (pixel % image.grid.columns).astype(np.int32)
+    del pixel  # there may be very many
     values = _values_at(image, row, column, threads, tile_size, Part(progress, 0.3, 1))
     valid = np.isfinite(values).all(axis=1)
     if not valid.any():
         raise RasterError(_why_masked(image, values))
-    region, row, column = region[valid], row[valid], column[valid]
-    first = np.searchsorted(region, region, side="left")
-    x, y = image.grid.centres(row, column)
+    dropped = int(len(valid) - valid.sum())
+    if dropped:
+        region, row, column, values = region[valid], row[valid], column[valid], values[valid]
+    number = np.arange(len(region), dtype=np.int32)
+    number -= np.searchsorted(region, region, side="left").astype(np.int32)  # those before the region's first
+    x, y = _centres(image.grid, row, column)
     return RegionSamples(
         region,
-        np.arange(len(region)) - first,
-        row.astype(np.int32),
-        column.astype(np.int32),
+        number,
+        row,
+        column,
         x,
         y,
-        values[valid],
-        int(len(valid) - len(region)),
+        values,
+        dropped,
     )
 
 
+def _centres(grid: Grid, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return x, y of pixel centres, (2, pixels), without more such arrays on the way."""
+    places: np.ndarray = np.empty((2, len(row)))
+    for start in range(0, len(row), CENTRES_AT_ONCE):
+        part = slice(start, start + CENTRES_AT_ONCE)
+        places[:, part] = grid.centres(row[part], column[part])
+    return places
+
+
 def _pixels_of(
-    grid: Grid, regions: Sequence[bytes | None], all_touched: bool, progress: Progress
+    grid: Grid, regions: Sequence[bytes | None] | np.ndarray, all_touched: bool, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return region and pixel (row * columns + column) of every pixel, each pair once, in order."""
+    seen = _Extent()
+    if isinstance(regions, np.ndarray):
+        inside, pixel = _pixels_at(grid, regions, seen)
+        region = np.flatnonzero(inside).astype(np.int32)
+    else:
+        region, pixel = _pixels_of_geometries(grid, regions, all_touched, seen, progress)
+    if not len(region):
+        raise RasterError(_why_empty(grid, seen))
+    return region, pixel
+
+
+def _pixels_of_geometries(
+    grid: Grid, regions: Sequence[bytes | None], all_touched: bool, seen: _Extent, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return region and pixel of every pixel, each pair once, in order."""
     points: dict[int, bytes] = {}
     others: dict[int, bytes] = {}
     for number, wkb in enumerate(regions):
         if wkb is not None:
             (points if bytes(wkb[:5]) in POINT_HEADERS else others)[number] = bytes(wkb)
-    seen = _Extent()
     places = np.frombuffer(b"".join(wkb[5:21] for wkb in points.values()), dtype="<f8").reshape(-1, 2)
     inside, pixel = _pixels_at(grid, places, seen)
-    found = [(np.array(list(points), dtype=np.int64)[inside], pixel)]
+    numbers, pixels = [np.array(list(points), dtype=np.int32)[inside]], [pixel]
     for done, (number, wkb) in enumerate(others.items()):
         if done % 64 == 0:
             progress(done, len(others))
-        pixel = _pixels_in(grid, wkb, number, all_touched, seen)
-        found.append((np.full(len(pixel), number, dtype=np.int64), pixel))
-    region = np.concatenate([part[0] for part in found])
-    pixel = np.concatenate([part[1] for part in found])
-    if not len(region):
-        raise RasterError(_why_empty(grid, seen))
-    order = np.lexsort((pixel, region))
-    region, pixel = region[order], pixel[order]
-    new = np.ones(len(region), dtype=bool)
-    new[1:] = (np.diff(region) != 0) | (np.diff(pixel) != 0)
-    return region[new], pixel[new]
+        pixels.append(np.unique(_pixels_in(grid, wkb, number, all_touched, seen)))
+        numbers.append(np.full(len(pixels[-1]), number, dtype=np.int32))
+    region, pixel = np.concatenate(numbers), np.concatenate(pixels)
+    if not points or not others:
+        return region, pixel
+    order = np.argsort(region, kind="stable")
+    return region[order], pixel[order]
 
 
 class _Extent:
@@ -202,30 +230,55 @@ def _values_at(
 ) -> np.ndarray:
     """Return the values (pixels, bands) at *row*, *column*, NaN where masked; each block is read once."""
     cell_rows, cell_columns = _cell(image, tile_size)
-    cells = row // cell_rows * -(-image.grid.columns // cell_columns) + column // cell_columns
+    cells = row // cell_rows * np.int64(-(-image.grid.columns // cell_columns))
+    cells += column // cell_columns
+    if cells.max() < 2**16:
+        cells = cells.astype(np.uint16)  # which numpy sorts ten times faster
     order = np.argsort(cells, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(cells[order])) + 1)
+    cells = cells[order]
+    groups = np.split(order, np.flatnonzero(cells[1:] != cells[:-1]) + 1)
+    del cells
     values: np.ndarray = np.empty((len(row), image.bands), dtype=image.sample_type)
 
     def read(chosen: np.ndarray, stop: threading.Event) -> np.ndarray:
-        rows, columns = row[chosen], column[chosen]
-        top, left = int(rows.min()), int(columns.min())
-        window = Window(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
-        return image.read(window, image.sample_type).values[:, rows - top, columns - left].T
+        return _values_in_cell(image, row[chosen], column[chosen], stop)
 
-    for done, (chosen, part) in enumerate(zip(groups, ordered_map(read, groups, threads, progress)), 1):
-        values[chosen] = part
-        progress(done, len(groups))
+    with gdal_cache(CACHE_MEGABYTES):
+        for done, (chosen, part) in enumerate(zip(groups, ordered_map(read, groups, threads, progress)), 1):
+            values[chosen] = part
+            progress(done, len(groups))
+    return values
+
+
+def _values_in_cell(image: Image, row: np.ndarray, column: np.ndarray, stop: threading.Event) -> np.ndarray:
+    """Return the values (pixels, bands) of pixels of one cell; a large cell is read a few rows at a time."""
+    values: np.ndarray = np.empty((len(row), image.bands), dtype=image.sample_type)
+    left, width = int(column.min()), int(column.max() - column.min()) + 1
+    step = max(1, MOST_VALUES // (width * image.bands))
+    for top in range(int(row.min()), int(row.max()) + 1, step):
+        here = np.flatnonzero((row >= top) & (row < top + step))
+        if len(here) and not stop.is_set():
+            window = Window(top, left, int(row[here].max()) - top + 1, width)
+            found = image.read(window, image.sample_type).values
+            values[here] = found[:, row[here] - top, column[here] - left].T
     return values
 
 
 def _cell(image: Image, tile_size: int) -> tuple[int, int]:
-    """Return rows, columns of what is read at once: whole blocks of the file, about *tile_size* a side."""
-    rows, columns = (block * max(1, tile_size // block) for block in image.block_size)
-    if rows * columns > MOST_PIXELS:  # long strips
-        block = image.block_size[0]
-        rows = block * max(1, MOST_PIXELS // columns // block)
-    return (rows, columns) if rows * columns <= MOST_PIXELS else (tile_size, tile_size)
+    """Return rows, columns of what one thread reads: whole blocks of every file, about *tile_size* a side or more."""
+    rows, columns = (
+        _common(sizes, tile_size, extent)
+        for sizes, extent in zip(zip(*image.block_sizes), (image.grid.rows, image.grid.columns))
+    )
+    return rows, columns
+
+
+def _common(blocks: Sequence[int], tile_size: int, extent: int) -> int:
+    """Return a side that holds whole blocks of each kind, or of the largest one when that would be too much."""
+    side = math.lcm(*blocks)
+    if side > min(extent, MOST_SIDE):
+        side = max(blocks)
+    return side * max(1, tile_size // side)
 
 
 def _why_empty(grid: Grid, seen: _Extent) -> str:

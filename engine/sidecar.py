@@ -21,12 +21,16 @@ CUSTOM_PROPERTY = "rasterml/notes"
 
 @dataclass(frozen=True)
 class Notes:
-    """What is known of a layer: ``fields`` maps stored names to full ones, ``class_property`` holds the classes."""
+    """What is known of a layer: ``fields`` maps stored names to full ones, ``class_property`` holds the classes.
+
+    ``patch_side`` is how many pixels a side the patches of a patch file have, 0 for a table.
+    """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     bands: tuple[str, ...] = ()
     class_property: str | None = None
     classes: tuple[LandClass, ...] = ()
+    patch_side: int = 0
 
 
 def path_beside(table: PathLike) -> Path:
@@ -75,9 +79,11 @@ def _layers(path: Path) -> dict[str, Any]:
 
 
 def _as_json(notes: Notes) -> dict[str, Any]:
+    patch = {"patch_side": notes.patch_side} if notes.patch_side else {}
     return {
         "fields": dict(notes.fields),
         "bands": list(notes.bands),
+        **patch,
         "class_property": notes.class_property,
         "classes": class_tables.as_json(notes.classes),
     }
@@ -89,6 +95,7 @@ def _from_json(item: Any) -> Notes | None:
         bands = tuple(str(band) for band in item["bands"])
         class_property = item["class_property"]
         classes = class_tables.from_json(item["classes"])
+        patch_side = int(item.get("patch_side", 0))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Notes(fields, bands, None if class_property is None else str(class_property), classes)
+    return Notes(fields, bands, None if class_property is None else str(class_property), classes, patch_side)

@@ -68,11 +68,15 @@ class Fit:
 
     importance : one number per predictor, or None
     out_of_bag_error : float, or None where the learner has none
+    statistics : further numbers worth reporting, under Earth Engine's kind of names (camelCase)
+    predicted : int32 (rows,) the class of every sample, from a learner whose models give no classes
     """
 
     arrays: Mapping[str, np.ndarray]
     importance: np.ndarray | None = None
     out_of_bag_error: float | None = None
+    statistics: Mapping[str, Any] | None = None
+    predicted: np.ndarray | None = None
 
 
 def collect(
@@ -134,7 +138,7 @@ def train(
         training=_summary(samples, mode, fit),
         versions=_versions(),
     )
-    summary = {**model.training, **_resubstitution(model, samples, threads, Part(progress, 0.9, 1))}
+    summary = {**model.training, **_resubstitution(model, samples, fit, threads, Part(progress, 0.9, 1))}
     return replace(model, training=summary)
 
 
@@ -274,6 +278,8 @@ def _summary(samples: Samples, mode: str, fit: Fit) -> dict[str, Any]:
         summary["out_of_bag_error"] = float(fit.out_of_bag_error)
     if fit.importance is not None:
         summary["importance"] = [float(number) for number in fit.importance]
+    if fit.statistics is not None:
+        summary["statistics"] = dict(fit.statistics)
     if mode != REGRESSION:
         counts = np.bincount(samples.labels, minlength=len(samples.classes))
         summary["class_rows"] = [int(count) for count in counts]
@@ -290,11 +296,13 @@ def _summary(samples: Samples, mode: str, fit: Fit) -> dict[str, Any]:
     return summary
 
 
-def _resubstitution(model: Model, samples: Samples, threads: int, progress: Progress) -> dict[str, Any]:
+def _resubstitution(model: Model, samples: Samples, fit: Fit, threads: int, progress: Progress) -> dict[str, Any]:
     """Return accuracy and confusion matrix (or R², RMSE, bias) of the model on its own training samples."""
-    from .prediction import predict_rows
+    from .prediction import NO_CLASS, predict_rows
 
-    predicted = predict_rows(model, samples.features, model.output_modes[0], threads, progress)[0]
+    predicted = fit.predicted
+    if predicted is None:
+        predicted = predict_rows(model, samples.features, model.output_modes[0], threads, progress)[0]
     if model.mode == REGRESSION:
         residuals = predicted.astype(np.float64) - samples.labels
         spread = np.square(samples.labels - samples.labels.mean()).sum()
@@ -306,7 +314,8 @@ def _resubstitution(model: Model, samples: Samples, threads: int, progress: Prog
         }
     values = np.array([item.value for item in model.classes])
     size = values.size
-    pairs = samples.labels.astype(np.int64) * size + np.searchsorted(values, predicted)
+    known = predicted != NO_CLASS
+    pairs = samples.labels[known].astype(np.int64) * size + np.searchsorted(values, predicted[known])
     counts = np.bincount(pairs, minlength=size * size).reshape(size, size)
     matrix = ErrorMatrix(counts, tuple(values.tolist()), tuple(item.name for item in model.classes))
     return {"accuracy": float(matrix.accuracy()), "confusion": counts.tolist()}

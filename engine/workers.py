@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from typing import Callable, Iterable, Iterator, TypeVar, cast
 
+from .errors import EngineError
 from .progress import Progress
 
 Item = TypeVar("Item")
@@ -94,5 +95,8 @@ class _Task:
             self.result = function(self.item, stop)
         except BaseException as error:  # handed to the caller, which raises it
             self.error = error
+            if isinstance(error, EngineError):
+                # Its message says all.  PyQGIS keeps exceptions for ever: this thread's frames would keep files open.
+                error.__traceback__ = error.__context__ = error.__cause__ = None
         finally:
             self.done.set()

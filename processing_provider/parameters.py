@@ -16,7 +16,7 @@ from qgis.core import (
     QgsProperty,
 )
 
-from ..engine.learners import Choice, Learner, Number, Setting, Switch, Text
+from ..engine.learners import Choice, Learner, Number, Setting, Switch, Text, parameter_name
 
 MODE = "MODE"
 
@@ -59,7 +59,7 @@ def choice(
 def number(setting: Number, label: str) -> QgsProcessingParameterNumber:
     kinds = QgsProcessingParameterNumber.Type
     parameter = QgsProcessingParameterNumber(
-        setting.name.upper(),
+        parameter_name(setting.name),
         label,
         type=kinds.Integer if setting.integer else kinds.Double,
         defaultValue=setting.default,
@@ -91,7 +91,7 @@ def set_advanced(parameter: QgsProcessingParameterDefinition) -> QgsProcessingPa
 
 
 def _parameter(setting: Setting, label: str) -> QgsProcessingParameterDefinition:
-    name = setting.name.upper()
+    name = parameter_name(setting.name)
     if isinstance(setting, Choice):
         return choice(name, label, list(setting.options), setting.default)
     if isinstance(setting, Switch):
@@ -102,7 +102,7 @@ def _parameter(setting: Setting, label: str) -> QgsProcessingParameterDefinition
 
 
 def _value(algorithm: QgsProcessingAlgorithm, parameters: dict, context, setting: Setting) -> Any:
-    name = setting.name.upper()
+    name = parameter_name(setting.name)
     if isinstance(setting, Choice):
         return algorithm.parameterAsEnumString(parameters, name, context) or None
     if isinstance(setting, Switch):

@@ -12,9 +12,10 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
+from ..engine import limits
 from ..engine.errors import ModelFileError
 from ..engine.learners import Number
-from ..engine.limits import POLICIES
+from ..engine.progress import Progress
 from . import settings
 from .parameters import choice, number, set_advanced
 
@@ -33,7 +34,7 @@ class Execution(NamedTuple):
 
 def add_limits(algorithm: QgsProcessingAlgorithm) -> None:
     label = algorithm.tr("When a cap of Earth Engine is passed")
-    algorithm.addParameter(set_advanced(choice(LIMITS, label, list(POLICIES), settings.limits_policy())))
+    algorithm.addParameter(set_advanced(choice(LIMITS, label, list(limits.POLICIES), settings.limits_policy())))
 
 
 def read_limits(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> str:
@@ -86,6 +87,24 @@ def read_model(algorithm: QgsProcessingAlgorithm, parameters: dict, context):
     from ..engine.models import load_model
 
     return load_model(algorithm.parameterAsFile(parameters, MODEL, context))
+
+
+def save_within_limits(model, path: str, policy: str, progress: Progress) -> limits.Gauge:
+    """Save *model* under its name only when the limits allow it; return its gauge."""
+    from ..engine.files import check_target, remove, temporary_name
+    from ..engine.models import save_model
+
+    check_target(path)
+    temporary = temporary_name(path)
+    try:
+        size = save_model(model, temporary)
+        gauge = limits.model_gauge(size, model.settings, limits.leaves_per_tree(model.arrays))
+        progress.message(limits.sentence(gauge))
+        limits.obey(gauge, policy, progress)
+        temporary.replace(path)
+    finally:
+        remove(temporary)
+    return gauge
 
 
 def add_report(algorithm: QgsProcessingAlgorithm, label: str = "Report") -> None:

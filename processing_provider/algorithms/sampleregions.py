@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from qgis.core import (
     QgsCoordinateReferenceSystem,
-    QgsCoordinateTransform,
-    QgsCsException,
-    QgsFeature,
-    QgsFeatureRequest,
     QgsField,
     QgsFields,
-    QgsGeometry,
-    QgsPointXY,
     QgsProcessing,
-    QgsProcessingFeatureSource,
     QgsProcessingOutputNumber,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterFeatureSink,
@@ -27,20 +20,18 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QMetaType
 
 from ...engine import sidecar
-from ...engine.errors import TableError
 from ...engine.progress import Part, Progress
 from ..base import RasterMlAlgorithm
 from ..blocks import add_grid, add_image, prepare_image, raster_paths, read_grid, read_image
+from ..file_columns import file_layer
+from ..region_columns import Regions, read_regions
+from ..regions import transform_to
+from ..rows import source_layer
 from ..running import add_threads, read_threads
 from ..sinks import check_table, output_table
-from ..tables import CHECK_EVERY, SYSTEM_INDEX, field_named, load_style, notes_of, renderer_classes
+from ..tables import SYSTEM_INDEX, field_named, load_style, notes_of, renderer_classes
 
-
-class Regions(NamedTuple):
-    """The features of the collection: geometries in the grid's CRS as WKB (None = none) and the copied attributes."""
-
-    geometries: list[bytes | None]
-    attributes: list[list]
+WRITTEN_AT_ONCE = 2**13  # rows
 
 
 class SampleRegions(RasterMlAlgorithm):
@@ -90,16 +81,15 @@ class SampleRegions(RasterMlAlgorithm):
 
     def check(self, parameters: dict, context) -> None:
         raster_paths(self, parameters, context)
-        layer = self.parameterAsVectorLayer(parameters, self.COLLECTION, context)
-        if layer is None:
-            raise TableError(f"COLLECTION {parameters.get(self.COLLECTION)} cannot be read as a layer: check the path.")
+        layer = source_layer(self, parameters, context, self.COLLECTION)
         for name in self.parameterAsStrings(parameters, self.PROPERTIES, context):
             field_named(layer.fields(), name, layer.name())
         check_table(parameters, self.OUTPUT, context, [layer.source().split("|")[0]])
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         prepare_image(self, parameters, context)
-        layer = self.parameterAsVectorLayer(parameters, self.COLLECTION, context)
+        layer = source_layer(self, parameters, context, self.COLLECTION)
+        self.file = file_layer(parameters[self.COLLECTION], layer)
         load_style(layer, context)
         notes = notes_of(layer)
         self.class_property, self.classes = renderer_classes(layer) or (
@@ -114,7 +104,8 @@ class SampleRegions(RasterMlAlgorithm):
         chosen = self.parameterAsStrings(parameters, self.PROPERTIES, context)
         copied = _copied(source.fields(), chosen, image.band_names)
         crs = QgsCoordinateReferenceSystem.fromWkt(image.grid.crs_wkt)
-        regions = _read(source, copied, crs, context, Part(progress, 0, 0.2))
+        transform = transform_to(source, crs, context, progress)
+        regions = read_regions(source, self.file, copied, transform, Part(progress, 0, 0.2))
         samples = sample_regions(
             image,
             regions.geometries,
@@ -127,8 +118,12 @@ class SampleRegions(RasterMlAlgorithm):
         places = self.parameterAsBoolean(parameters, self.GEOMETRIES, context)
         kind = QgsWkbTypes.Type.Point if places else QgsWkbTypes.Type.NoGeometry
         with output_table(self, parameters, self.OUTPUT, context, fields, kind, crs) as table:
-            for features in _rows(samples, regions, image.integer, fields, places, Part(progress, 0.6, 1)):
-                table.add(features)
+            writing = Part(progress, 0.6, 1)
+            for start in range(0, len(samples.region), WRITTEN_AT_ONCE):
+                writing(start, len(samples.region))
+                part = slice(start, start + WRITTEN_AT_ONCE)
+                points = np.column_stack([samples.x[part], samples.y[part]]) if places else None
+                table.add_columns(_columns(samples, regions, part), points)
         table.write_notes(self._notes(fields, image.band_names), fields.names(), context, progress)
         return {self.OUTPUT: table.output, "COUNT": len(samples.region), "DROPPED": samples.dropped}
 
@@ -162,76 +157,9 @@ def _fields(source: QgsFields, copied: list[int], image) -> QgsFields:
     return fields
 
 
-def _read(
-    source: QgsProcessingFeatureSource,
-    copied: list[int],
-    crs: QgsCoordinateReferenceSystem,
-    context,
-    progress: Progress,
-) -> Regions:
-    """Read every feature; a geometry that cannot be brought into *crs* raises `TableError`."""
-    if not source.sourceCrs().isValid() or not crs.isValid():
-        which = "image" if source.sourceCrs().isValid() else "layer of regions"
-        progress.warn(f"The {which} has no CRS: the coordinates of the regions are taken as they are.")
-    transform = QgsCoordinateTransform(source.sourceCrs(), crs, context.transformContext())
-    regions = Regions([], [])
-    total = source.featureCount()
-    request = QgsFeatureRequest().setSubsetOfAttributes(copied)
-    # No check of validity: a polygon that crosses itself still has pixels.
-    flags = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
-    for done, feature in enumerate(source.getFeatures(request, flags)):
-        if done % CHECK_EVERY == 0:
-            progress(done, total)
-        attributes = feature.attributes()
-        regions.attributes.append([attributes[index] for index in copied])
-        regions.geometries.append(_wkb(feature, transform))
-    empty = regions.geometries.count(None)
-    if empty:
-        progress.message(f"{empty} of {len(regions.geometries)} regions have no geometry and were skipped.")
-    return regions
-
-
-def _wkb(feature: QgsFeature, transform: QgsCoordinateTransform) -> bytes | None:
-    """Return the geometry in the grid's CRS; None when there is none."""
-    geometry = feature.geometry()
-    if geometry.isNull() or geometry.isEmpty():
-        return None
-    if not transform.isShortCircuited():
-        try:
-            geometry.transform(transform)
-        except QgsCsException as error:
-            raise _unplaced(feature, transform) from error
-    box = geometry.boundingBox()
-    if not math.isfinite(box.xMinimum() + box.xMaximum() + box.yMinimum() + box.yMaximum()):
-        raise _unplaced(feature, transform)
-    return bytes(geometry.asWkb())
-
-
-def _unplaced(feature: QgsFeature, transform: QgsCoordinateTransform) -> TableError:
-    crs = transform.destinationCrs()
-    return TableError(
-        f"Feature {feature.id()} cannot be brought into the CRS of the image ({crs.userFriendlyIdentifier()}): "
-        f"check its coordinates and the CRS of its layer."
-    )
-
-
-def _rows(samples, regions: Regions, integer: tuple[bool, ...], fields: QgsFields, places: bool, progress: Progress):
-    """Yield the features in lists, ready to be written."""
-    total = len(samples.region)
-    for start in range(0, total, CHECK_EVERY):
-        progress(start, total)
-        part = slice(start, start + CHECK_EVERY)
-        values = samples.values[part]
-        columns = [(band.astype("int64") if whole else band).tolist() for band, whole in zip(values.T, integer)]
-        features = []
-        for region, number, x, y, *bands in zip(*(column[part].tolist() for column in _keys(samples)), *columns):
-            feature = QgsFeature(fields)
-            feature.setAttributes([*regions.attributes[region], f"{region}_{number}", *bands])
-            if places:
-                feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(x, y)))
-            features.append(feature)
-        yield features
-
-
-def _keys(samples) -> tuple:
-    return samples.region, samples.number, samples.x, samples.y
+def _columns(samples, regions: Regions, part: slice) -> list:
+    """Return the columns of some rows: the regions' attributes, the index, the bands."""
+    region = samples.region[part]
+    copied = [column[region] for column in regions.columns]
+    index = [f"{region}_{number}" for region, number in zip(region.tolist(), samples.number[part].tolist())]
+    return [*copied, index, *samples.values[part].T]

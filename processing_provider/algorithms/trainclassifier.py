@@ -11,7 +11,15 @@ from ...engine.learners import Learner
 from ...engine.progress import Part, Progress
 from ..base import RasterMlAlgorithm
 from ..parameters import add_mode, add_settings, read_mode, read_settings
-from ..running import add_limits, add_report, add_threads, read_limits, read_report, read_threads
+from ..running import (
+    add_limits,
+    add_report,
+    add_threads,
+    read_limits,
+    read_report,
+    read_threads,
+    save_within_limits,
+)
 from ..samples import add_training, check_training, prepare_training, read_samples
 
 
@@ -88,7 +96,7 @@ class TrainClassifier(RasterMlAlgorithm):
         model = train(
             learner.id, samples, mode, settings, read_threads(self, parameters, context), Part(progress, 0.2, 1)
         )
-        gauge = self._save(model, path, policy, progress)
+        gauge = save_within_limits(model, path, policy, progress)
         if report:
             write_report(report, training_report(model, [*gauges, gauge]))
         return {
@@ -102,21 +110,3 @@ class TrainClassifier(RasterMlAlgorithm):
             "TRAINING_ACCURACY": model.training["accuracy"],
             "OUT_OF_BAG_ERROR": model.training.get("out_of_bag_error"),
         }
-
-    def _save(self, model, path: str, policy: str, progress: Progress) -> limits.Gauge:
-        """Save the model under its name only when the limits allow it; return its gauge."""
-        from ...engine.files import check_target, remove, temporary_name
-        from ...engine.models import save_model
-
-        check_target(path)
-        temporary = temporary_name(path)
-        try:
-            gauge = limits.model_gauge(
-                save_model(model, temporary), model.settings, limits.leaves_per_tree(model.arrays)
-            )
-            progress.message(limits.sentence(gauge))
-            limits.obey(gauge, policy, progress)
-            temporary.replace(path)
-        finally:
-            remove(temporary)
-        return gauge

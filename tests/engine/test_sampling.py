@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from osgeo import gdal, ogr
 from raster_files import NORTH_UP, ROTATED, UTM33, gdal_exceptions, wkt, write_raster, write_vrt
+from rasterml.engine import sampling
 from rasterml.engine.errors import Canceled, RasterError, TableError
 from rasterml.engine.images import Grid, Image
 from rasterml.engine.progress import Progress
+from rasterml.engine.rasters import Raster
 from rasterml.engine.sampling import sample_regions
 
 ROWS, COLUMNS = 4, 6
@@ -234,6 +236,89 @@ def test_blocks_and_threads_do_not_change_the_result(tmp_path, geotransform):
             for threads in (1, 2, 4):
                 samples = sample_regions(Image([file]), regions, threads=threads, tile_size=tile_size)
                 assert all(np.array_equal(a, b) for a, b in zip(samples, expected))
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Every window that is read of every file, as (path, window)."""
+    found = []
+    read = Raster.read
+
+    def counted(raster, numbers, window):
+        found.append((raster.path, window))
+        return read(raster, numbers, window)
+
+    monkeypatch.setattr(Raster, "read", counted)
+    return found
+
+
+def blocks_of(window, rows, columns) -> list[tuple[int, int]]:
+    """The blocks of a file (their row and column) that a window touches."""
+    return [
+        (row, column)
+        for row in range(window.row // rows, (window.row + window.rows - 1) // rows + 1)
+        for column in range(window.column // columns, (window.column + window.columns - 1) // columns + 1)
+    ]
+
+
+STRIPED, TILED = ["BLOCKYSIZE=7"], ["TILED=YES", "BLOCKXSIZE=32", "BLOCKYSIZE=16"]
+LAYOUTS = {
+    "striped": [STRIPED],
+    "tiled": [TILED],
+    "tiled and striped": [TILED, STRIPED],
+    "tiled in two ways": [TILED, ["TILED=YES", "BLOCKXSIZE=48", "BLOCKYSIZE=64"]],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("tile_size", [10, 64, 256])
+def test_each_block_is_read_once_however_many_regions_touch_it(tmp_path, reads, layout, tile_size):
+    rng = np.random.default_rng(7)
+    values = rng.integers(0, 200, (2, 300, 450))
+    files = [
+        write_raster(tmp_path / f"{number}.tif", values, gdal.GDT_Byte, options=options)
+        for number, options in enumerate(LAYOUTS[layout])
+    ]
+    sizes = {file: Image([file]).block_size for file in files}
+    image = Image(files)
+    x, y = image.grid.ground(rng.uniform(0, 450, 300), rng.uniform(0, 300, 300))
+    regions = [bytes(ogr.CreateGeometryFromWkt(f"POINT ({a} {b})").Buffer(120).ExportToWkb()) for a, b in zip(x, y)]
+    samples = sample_regions(image, regions, threads=2, tile_size=tile_size)
+
+    for file in files:
+        blocks = [block for path, window in reads if path == file for block in blocks_of(window, *sizes[file])]
+        assert len(blocks) == len(set(blocks))
+        touched = {
+            (row // sizes[file][0], column // sizes[file][1]) for row, column in zip(samples.row, samples.column)
+        }
+        assert touched <= set(blocks)
+    assert np.array_equal(samples.values[:, :2], values[:, samples.row, samples.column].T)
+
+
+def test_block_too_large_for_memory_is_read_a_few_rows_at_a_time(tmp_path, reads, monkeypatch):
+    monkeypatch.setattr(sampling, "MOST_VALUES", 2000)
+    values = np.arange(300 * 200).reshape(300, 200)
+    file = write_raster(tmp_path / "a.tif", [values, -values], gdal.GDT_Int32, options=["BLOCKYSIZE=300"])
+    image = Image([file])
+    everywhere = wkb(f"POLYGON ({box(0, 0, 200, 300)})")
+    samples = sample_regions(image, [everywhere], threads=2)
+
+    assert max(window.rows * window.columns for _, window in reads) * 2 <= 2000
+    assert sorted(window.row for _, window in reads) == list(range(0, 300, 5))
+    assert np.array_equal(samples.values[:, 0], values.ravel())
+
+
+def test_points_as_an_array_are_sampled_as_points_one_by_one(image):
+    places = np.array(
+        [[X + 35, Y - 25], [np.nan, np.nan], [X - 1, Y - 5], [X + 5, Y - 5], [X + 25, Y - 15], [X + 35, Y - 25]]
+    )
+    one_by_one = [None if x != x else wkb(f"POINT ({x} {y})") for x, y in places.tolist()]
+    by_array = sample_regions(image, places)
+
+    assert all(np.array_equal(a, b) for a, b in zip(by_array, sample_regions(image, one_by_one)))
+    assert (by_array.region.tolist(), by_array.dropped) == ([0, 3, 5], 1)
+    with pytest.raises(RasterError, match="No region has a geometry"):
+        sample_regions(image, np.full((2, 2), np.nan))
 
 
 def test_image_on_another_grid_is_sampled_there(tmp_path):

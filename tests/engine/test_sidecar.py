@@ -39,6 +39,15 @@ def test_file_has_the_documented_members(tmp_path):
     }
 
 
+def test_notes_on_patches_have_their_side(tmp_path):
+    notes = Notes(bands=("red", "nir"), patch_side=5)
+    sidecar.write(tmp_path / "patches.tfrecord.gz", "", notes)
+    written = json.loads((tmp_path / "patches.tfrecord.gz.rasterml.json").read_text(encoding="utf-8"))
+
+    assert written["patches.tfrecord"]["patch_side"] == 5
+    assert sidecar.read(tmp_path / "patches.tfrecord.gz") == notes
+
+
 def test_layers_of_one_file_keep_their_own_notes(tmp_path):
     path = tmp_path / "samples.gpkg"
     sidecar.write(path, "one", NOTES)

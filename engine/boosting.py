@@ -1,0 +1,276 @@
+"""Gradient tree boosting with Earth Engine's semantics (Smile 1.5): each tree mends what those before it left.
+
+Friedman (2001), Greedy function approximation, algorithms 2 to 6.  docs/differences.md lists what cannot be equal.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Mapping, NamedTuple
+
+import numpy as np
+
+from .errors import ModelFileError
+from .forest import NODE_BYTES, draw_bag
+from .growing import Grower, GrownTree
+from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
+from .models import Model
+from .progress import Progress
+from .training import Fit, Samples, require_sklearn
+from .tree_apply import Check, leaf_appliers
+from .tree_arrays import check_forest, end_to_end, forest_shapes
+from .tree_text import bare_text
+from .workers import ordered_map
+
+LEAST_SQUARES, LEAST_ABSOLUTE_DEVIATION, HUBER = LOSSES = ("LeastSquares", "LeastAbsoluteDeviation", "Huber")
+SMALLEST_LEAF = 5  # samples; Smile 1.5 has no setting for it
+HUBER_SHARE = 0.9  # of the residuals are not clipped
+NO_CURVATURE = 1e-10  # below it a leaf of a classification takes the mean of its responses, as in Smile
+RANDOM_STATE = 0  # scikit-learn draws among predictors that split equally well
+
+
+class Step(NamedTuple):
+    """What one tree learns.
+
+    response : float64 (all rows,), the targets of its splits
+    leaf_values : function (leaf numbers of the drawn rows, number of leaves) -> float64 (leaves,)
+    """
+
+    response: np.ndarray
+    leaf_values: Callable[[np.ndarray, int], np.ndarray]
+
+
+class Objective(NamedTuple):
+    """A loss: where the scores start, and what the trees of an iteration learn.
+
+    start : float64 (columns,); steps : function (scores (columns, all rows), drawn rows) -> one `Step` per column
+    """
+
+    start: np.ndarray
+    steps: Callable[[np.ndarray, np.ndarray], list[Step]]
+
+
+def fit_gradient_tree_boost(
+    samples: Samples,
+    mode: str,
+    threads: int,
+    progress: Progress,
+    *,
+    number_of_trees: int,
+    shrinkage: float,
+    sampling_rate: float,
+    max_nodes: int | None,
+    loss: str,
+    seed: int,
+) -> Fit:
+    """Grow *number_of_trees* trees, times the classes when there are more than two; *loss* is for regression."""
+    require_sklearn()
+    classes = len(samples.classes)
+    if mode != CLASSIFICATION:
+        objective = REGRESSIONS[loss](samples.labels)
+        groups = [np.arange(samples.rows)]
+    else:
+        objective = _two_classes(samples.labels) if classes == 2 else _many_classes(samples.labels, classes)
+        groups = [np.flatnonzero(samples.labels == label) for label in range(classes)]
+    grower = Grower(samples.features, SMALLEST_LEAF, max_nodes)
+    scores = np.repeat(objective.start[:, np.newaxis], samples.rows, axis=1)
+    shapes, leaf_values, importance = [], [], np.zeros(len(samples.predictors))
+    for iteration in range(number_of_trees):
+        rows = _drawn(groups, sampling_rate, np.random.default_rng((seed, iteration)))
+        steps = objective.steps(scores, rows)
+
+        def grow(step: Step, stop: threading.Event, rows: np.ndarray = rows) -> GrownTree:
+            return grower.regression_tree(step.response, rows, RANDOM_STATE)
+
+        for column, tree in enumerate(ordered_map(grow, steps, threads, progress)):
+            leaf_of_row = (np.cumsum(tree.shape.right == 0) - 1)[tree.leaf_of_row]
+            values = shrinkage * steps[column].leaf_values(leaf_of_row[rows], tree.shape.leaves.size)
+            scores[column] += values[leaf_of_row]
+            shapes.append(tree.shape)
+            leaf_values.append(values)
+            importance += tree.importance
+        progress(iteration + 1, number_of_trees)
+    arrays = {**end_to_end(shapes), "leaf_value": np.concatenate(leaf_values), "start": objective.start}
+    return Fit(arrays, importance)
+
+
+def largest_boosting(rows: int, predictors: int, classes: int, mode: str, settings: Mapping[str, Any]) -> int:
+    """Return the bytes that a model cannot exceed (reference section 8): every tree at its bound of leaves."""
+    drawn = rows * settings["sampling_rate"] + classes  # each class rounds up by itself
+    leaves = max(1, int(drawn // SMALLEST_LEAF))
+    if settings["max_nodes"] is not None:
+        leaves = min(leaves, settings["max_nodes"])
+    trees = settings["number_of_trees"] * (classes if mode == CLASSIFICATION and classes > 2 else 1)
+    return int(trees * ((2 * leaves - 1) * NODE_BYTES + 8 * leaves))
+
+
+def explain_boosting(model: Model) -> dict[str, Any]:
+    """Return ``numberOfTrees``, where the scores start, and as ``trees`` what each leaf adds to them."""
+    shapes, texts, start = forest_shapes(model), [], 0
+    for shape in shapes:
+        end = start + shape.leaves.size
+        texts.append(bare_text(shape, model.arrays["leaf_value"][start:end], model.predictors))
+        start = end
+    return {"numberOfTrees": len(texts), "startScores": model.arrays["start"].tolist(), "trees": texts}
+
+
+def _drawn(groups: list[np.ndarray], sampling_rate: float, generator: np.random.Generator) -> np.ndarray:
+    """Return the rows of one iteration, without replacement: a share of each group, or all."""
+    if sampling_rate == 1:
+        return np.sort(np.concatenate(groups))
+    return np.sort(draw_bag(groups, sampling_rate, generator))
+
+
+def _least_squares(targets: np.ndarray) -> Objective:
+    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
+        residuals = targets - scores[0]
+        return [Step(residuals, lambda leaf, leaves: _means(residuals[rows], leaf, leaves))]
+
+    return Objective(np.array([targets.mean()]), steps)
+
+
+def _least_absolute_deviation(targets: np.ndarray) -> Objective:
+    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
+        residuals = targets - scores[0]
+        return [Step(np.sign(residuals), lambda leaf, leaves: _medians(residuals[rows], leaf, leaves))]
+
+    return Objective(np.array([_quantile(targets, 0.5)]), steps)
+
+
+def _huber(targets: np.ndarray) -> Objective:
+    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
+        residuals = targets - scores[0]
+        largest = _quantile(np.abs(residuals[rows]), HUBER_SHARE)
+
+        def leaf_values(leaf: np.ndarray, leaves: int) -> np.ndarray:
+            middle = _medians(residuals[rows], leaf, leaves)
+            return middle + _means(np.clip(residuals[rows] - middle[leaf], -largest, largest), leaf, leaves)
+
+        return [Step(np.clip(residuals, -largest, largest), leaf_values)]
+
+    return Objective(np.array([_quantile(targets, 0.5)]), steps)
+
+
+REGRESSIONS = {LEAST_SQUARES: _least_squares, LEAST_ABSOLUTE_DEVIATION: _least_absolute_deviation, HUBER: _huber}
+
+
+def _two_classes(labels: np.ndarray) -> Objective:
+    """Logistic boosting; the score is half the logarithm of the odds of the second class."""
+    signs = 2.0 * labels - 1
+
+    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
+        with np.errstate(over="ignore"):
+            response = 2 * signs / (1 + np.exp(2 * signs * scores[0]))
+        size = np.abs(response[rows])
+        return [Step(response, lambda leaf, leaves: _newton(response[rows], size * (2 - size), leaf, leaves))]
+
+    mean = signs.mean()
+    return Objective(np.array([0.5 * np.log((1 + mean) / (1 - mean))]), steps)
+
+
+def _many_classes(labels: np.ndarray, classes: int) -> Objective:
+    """One tree per class and iteration, on what the probabilities (softmax of the scores) lack."""
+    factor = (classes - 1) / classes
+
+    def step(response: np.ndarray, rows: np.ndarray) -> Step:
+        size = np.abs(response[rows])
+        return Step(response, lambda leaf, leaves: _newton(response[rows], size * (1 - size), leaf, leaves, factor))
+
+    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
+        lacking = (labels == np.arange(classes)[:, np.newaxis]) - softmax(scores)
+        return [step(response, rows) for response in lacking]
+
+    return Objective(np.zeros(classes), steps)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Return the probabilities of *scores* (classes, rows); a row's never depend on how many rows there are."""
+    powers = np.exp(scores - scores.max(axis=0))
+    total = np.zeros(scores.shape[1])
+    for power in powers:  # numpy's own sum adds in another order when there is one row
+        total += power
+    return powers / total
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """Return the value at place ⌊n · share⌋, counted from 0, of the sorted *values*: Smile takes no means."""
+    return float(np.sort(values)[int(values.size * share)])
+
+
+def _means(values: np.ndarray, leaf: np.ndarray, leaves: int) -> np.ndarray:
+    return np.bincount(leaf, weights=values, minlength=leaves) / np.bincount(leaf, minlength=leaves)
+
+
+def _medians(values: np.ndarray, leaf: np.ndarray, leaves: int) -> np.ndarray:
+    counts = np.bincount(leaf, minlength=leaves)
+    starts = np.cumsum(counts) - counts
+    return values[np.lexsort((values, leaf))[starts + counts // 2]]
+
+
+def _newton(
+    responses: np.ndarray, curvature: np.ndarray, leaf: np.ndarray, leaves: int, factor: float = 1.0
+) -> np.ndarray:
+    """Return factor · Σ response / Σ curvature of each leaf."""
+    sums, curvatures = (np.bincount(leaf, weights=values, minlength=leaves) for values in (responses, curvature))
+    flat = curvatures < NO_CURVATURE
+    counts = np.bincount(leaf, minlength=leaves)
+    return np.where(flat, sums / counts, factor * sums / np.where(flat, 1, curvatures))
+
+
+class BoostingPredictor:
+    """Adds up what the trees say; trees take turns over the columns of scores."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.shapes = forest_shapes(model)
+        self.appliers = leaf_appliers(self.shapes, len(model.predictors))
+        ends = np.cumsum([shape.leaves.size for shape in self.shapes])
+        self.leaf_values = np.split(model.arrays["leaf_value"], ends[:-1])
+        self.start = model.arrays["start"]
+        self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
+
+    def bands(self, mode: str) -> tuple[str, ...]:
+        """Names of the output bands of *mode*."""
+        if mode == MULTIPROBABILITY:
+            return tuple(item.name for item in self.model.classes)
+        return ("probability",) if mode == PROBABILITY else ("classification",)
+
+    def gives_classes(self, mode: str) -> bool:
+        return mode == CLASSIFICATION
+
+    def predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
+        """Return (bands, rows): int32 class values for CLASSIFICATION, float32 otherwise."""
+        scores = self._scores(features, check)
+        if self.model.mode != CLASSIFICATION:
+            return scores.astype(np.float32)
+        if mode == CLASSIFICATION:
+            winners = scores.argmax(axis=0) if len(scores) > 1 else (scores[0] > 0).astype(np.intp)
+            return self.class_values[winners][np.newaxis]
+        if len(scores) > 1:
+            probabilities = softmax(scores)
+            one = probabilities.max(axis=0)
+        else:
+            with np.errstate(over="ignore"):
+                one = 1 / (1 + np.exp(-2 * scores[0]))  # of the larger label (reference 3.2)
+            probabilities = np.stack((1 - one, one))
+        return (probabilities if mode == MULTIPROBABILITY else one[np.newaxis]).astype(np.float32)
+
+    def _scores(self, features: np.ndarray, check: Check) -> np.ndarray:
+        scores = np.repeat(self.start[:, np.newaxis], len(features), axis=1)
+        for number, (apply, values) in enumerate(zip(self.appliers, self.leaf_values)):
+            check()
+            scores[number % len(scores)] += values[apply(features)]
+        return scores
+
+    @staticmethod
+    def check(model: Model) -> None:
+        """Raise `ModelFileError` unless the arrays are trees that belong to the classes."""
+        leaves = check_forest(model, {"leaf_value", "start"})
+        values, start = model.arrays["leaf_value"], model.arrays["start"]
+        if values.dtype != np.float64 or values.shape != (leaves,) or not np.isfinite(values).all():
+            raise ModelFileError("the values of the boosted trees do not fit their leaves")
+        columns = len(model.classes) if model.mode == CLASSIFICATION and len(model.classes) > 2 else 1
+        if start.dtype != np.float64 or start.shape != (columns,) or not np.isfinite(start).all():
+            raise ModelFileError("the start of the boosted trees does not fit the classes")
+        if (model.arrays["tree_start"].size - 1) % columns:
+            raise ModelFileError("the boosted trees are not equally many for each class")
