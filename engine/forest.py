@@ -25,6 +25,7 @@ from .workers import ordered_map
 
 SORTED_ROWS = 4096  # fewer are not worth sorting
 NODE_BYTES = 2 + 8 + 4  # feature, threshold, right child
+TREE_BYTES = 8 + 8  # start, weight
 
 
 class BaggedTree(NamedTuple):
@@ -99,7 +100,7 @@ def largest_forest(rows: int, predictors: int, classes: int, mode: str, settings
     if settings["max_nodes"] is not None:
         leaves = min(leaves, settings["max_nodes"])
     leaf_bytes = 4 * classes if mode == CLASSIFICATION else 4 + 8
-    return int(settings["number_of_trees"] * ((2 * leaves - 1) * NODE_BYTES + leaves * leaf_bytes))
+    return int(settings["number_of_trees"] * (TREE_BYTES + (2 * leaves - 1) * NODE_BYTES + leaves * leaf_bytes))
 
 
 def explain_forest(model: Model) -> dict[str, Any]:

@@ -204,8 +204,6 @@ def _smaller_model(share: float, settings: Mapping[str, Any], leaves: float | No
         ways.append(f"set NUMBER_OF_TREES={int(trees * SAFELY / share)}")
     if leaves and leaves * SAFELY / share >= 2:
         ways.append(f"set MAX_NODES={int(leaves * SAFELY / share)}")
-    if settings.get("min_leaf_population"):  # leaves become fewer about as their population grows
-        ways.append(f"raise MIN_LEAF_POPULATION to about {math.ceil(settings['min_leaf_population'] * share / SAFELY)}")
     return _ways(ways or [f"train on fewer samples (SUBSAMPLING={_rounded_down(SAFELY / share)}) or predictors"])
 
 

@@ -99,7 +99,8 @@ def save_within_limits(model, path: str, policy: str, progress: Progress) -> lim
     try:
         size = save_model(model, temporary)
         gauge = limits.model_gauge(size, model.settings, limits.leaves_per_tree(model.arrays))
-        progress.message(limits.sentence(gauge))
+        if gauge.state == limits.OK or policy == limits.IGNORE:
+            progress.message(limits.sentence(gauge))
         limits.obey(gauge, policy, progress)
         temporary.replace(path)
     finally:

@@ -1,4 +1,4 @@
-"""Runs inside a QGIS Python of its own, started by the tests: `pyqgis_scripts.py model|batch PLUGINS ARGUMENT`."""
+"""Runs inside a QGIS Python of its own, started by the tests: `pyqgis_scripts.py TASK PLUGINS ARGUMENT`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ Source = QgsProcessingModelChildParameterSource
 
 def save_model(path: str) -> None:
     """Save a model whose children are the eight algorithms, from image and areas to map and reports."""
-    model = QgsProcessingModelAlgorithm("Land cover", "Tests")
-    image = QgsProcessingParameterMultipleLayers("image", "Image", QgsProcessing.SourceType.TypeRaster)
-    model.addModelParameter(image, QgsProcessingModelParameter("image"))
+    model, image = model_of_an_image("Land cover")
     for name in ("training", "held_out"):
         areas = QgsProcessingParameterVectorLayer(name, name, [QgsProcessing.SourceType.TypeVectorPolygon])
         model.addModelParameter(areas, QgsProcessingModelParameter(name))
-    given = {name: Source.fromModelParameter(name) for name in ("image", "training", "held_out")}
+    given = {"image": image, **{name: Source.fromModelParameter(name) for name in ("training", "held_out")}}
 
     samples = add_child(model, "sampleregions", INPUT=given["image"], COLLECTION=given["training"])
     held_out = add_child(model, "sampleregions", INPUT=given["image"], COLLECTION=given["held_out"])
@@ -43,6 +41,43 @@ def save_model(path: str) -> None:
     add_child(model, "explain", {"OUTPUT": "explanation"}, MODEL=forest)
     limits = {"INPUT": given["image"], "TRAINING": samples, "MODEL": forest}
     add_child(model, "checklimits", {"OUTPUT_HTML_FILE": "limits"}, **limits)
+    write(model, path)
+
+
+def save_design(path: str) -> None:
+    """Save a model that draws samples by class, splits them, trains a tree on one part and validates with the other."""
+    model, image = model_of_an_image("Sampling design")
+    drawn = add_child(model, "stratifiedsample", INPUT=image, CLASS_BAND="cover", NUM_POINTS=30)
+    settings = {"STRATEGY": "stratified", "CLASS_PROPERTY": "cover", "FRACTION": 0.6}
+    split = add_child(model, "splitsamples", INPUT=drawn, **settings).outputChildId()
+    training, validation = (Source.fromChildOutput(split, part) for part in ("TRAINING", "VALIDATION"))
+    tree = add_child(model, "traincart", TRAINING=training, CLASS_PROPERTY="cover", MAX_NODES=2)
+    add_child(model, "classify", {"OUTPUT": "map"}, INPUT=image, MODEL=tree)
+    classified = add_child(model, "classifytable", INPUT=validation, MODEL=tree)
+    matrix = {"INPUT": classified, "ACTUAL": "cover", "PREDICTED": "classification"}
+    add_child(model, "errormatrix", {"OUTPUT": "matrix"}, **matrix)
+    write(model, path)
+
+
+def save_applications(text: str) -> None:
+    """Save a model that applies and explains model files; *text* is JSON: its path, and the file of each learner."""
+    request = json.loads(text)
+    model, image = model_of_an_image("Applications")
+    for learner, file in request["models"].items():
+        add_child(model, "classify", {"OUTPUT": f"{learner} map"}, INPUT=image, MODEL=file)
+        add_child(model, "explain", {"OUTPUT": f"{learner} explanation"}, MODEL=file)
+    write(model, request["path"])
+
+
+def model_of_an_image(name: str) -> tuple[QgsProcessingModelAlgorithm, Source]:
+    """Return a model with one parameter, `image`, and the source that feeds it to a child."""
+    model = QgsProcessingModelAlgorithm(name, "Tests")
+    image = QgsProcessingParameterMultipleLayers("image", "Image", QgsProcessing.SourceType.TypeRaster)
+    model.addModelParameter(image, QgsProcessingModelParameter("image"))
+    return model, Source.fromModelParameter("image")
+
+
+def write(model: QgsProcessingModelAlgorithm, path: str) -> None:
     if not model.toFile(path):
         sys.exit(f"the model could not be saved as {path}")
 
@@ -98,6 +133,7 @@ if __name__ == "__main__":
 
     plugin = rasterml.classFactory(None)
     plugin.initProcessing()
-    {"model": save_model, "batch": run_batch}[task](argument)
+    tasks = {"model": save_model, "design": save_design, "applications": save_applications, "batch": run_batch}
+    tasks[task](argument)
     plugin.unload()
     application.exitQgis()

@@ -144,7 +144,6 @@ def test_following_the_advice_on_a_forest_brings_it_under_the_cap(size):
     # A forest's size is in proportion to its trees and their leaves; leaves are fewer as their population grows.
     assert size * advised(gauge, r"NUMBER_OF_TREES=(\d+)") / 100 < MODEL_BYTES_CAP
     assert size * advised(gauge, r"MAX_NODES=(\d+)") / leaves < MODEL_BYTES_CAP
-    assert size / advised(gauge, r"MIN_LEAF_POPULATION to about (\d+)") < MODEL_BYTES_CAP
 
 
 def test_advice_names_no_setting_that_the_learner_lacks_or_that_cannot_help():

@@ -15,7 +15,7 @@ if PLUGINS not in sys.path:
     sys.path.append(PLUGINS)  # where QGIS keeps `processing`
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # the plugin's own tests register theirs
 def provider(qgis_processing):
     """RasterML's provider, registered: `processing.run("rasterml:…")` works."""
     from rasterml.processing_provider.provider import RasterMlProvider

@@ -273,10 +273,10 @@ def test_training_cap_holds_for_each_table_on_its_own(tmp_path, monkeypatch):
 
 
 def test_enforced_model_cap_stops_before_the_fit(tmp_path):
-    # 100,000 trees of up to 100 leaves could take 100,000 · (199 · 14 + 100 · 8) bytes
+    # 100,000 trees of up to 100 leaves could take 100,000 · (16 + 199 · 14 + 100 · 8) bytes
     said = refusal("trainrandomforest", **fixed(tmp_path, NUMBER_OF_TREES=100_000, LIMITS="Enforce"))
 
-    assert "Model: 358,600,000 bytes" in said
+    assert "Model: 360,200,000 bytes" in said
     assert "NUMBER_OF_TREES=" in said
     assert list(tmp_path.iterdir()) == []
 
