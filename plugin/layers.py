@@ -17,10 +17,10 @@ class LayerList(QListView):
 
     changed = pyqtSignal()
 
-    def __init__(self, kind: Qgis.LayerFilter, placeholder: str, provider: str = "") -> None:
-        """Offer the layers of *kind*, all or those of one data *provider*; *placeholder* stands where none is."""
+    def __init__(self, kind: Qgis.LayerFilter, hint: str, provider: str = "") -> None:
+        """Offer the layers of *kind*, all or those of one data *provider*; *hint* stands where none is."""
         super().__init__()
-        self._placeholder = placeholder
+        self._hint = hint
         self._layers = QgsMapLayerModel(self, QgsProject.instance())
         self._layers.setItemsCheckable(True)
         self._shown = QgsMapLayerProxyModel(self)
@@ -75,7 +75,7 @@ class LayerList(QListView):
         painter = QPainter(self.viewport())
         painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
         place = QRectF(self.viewport().rect().adjusted(6, 0, -6, 0))
-        painter.drawText(place, self._placeholder, QTextOption(Qt.AlignmentFlag.AlignCenter))
+        painter.drawText(place, self._hint, QTextOption(Qt.AlignmentFlag.AlignCenter))
         painter.end()
 
     def _rows_changed(self) -> None:
