@@ -75,7 +75,8 @@ def measure(learner, samples, settings: dict[str, Any], features: np.ndarray, la
 
 
 def main() -> None:
-    from rasterml.engine.learners import CLASSIFICATION, CLASSIFIERS, parameter_name
+    from rasterml.engine.learners import CLASSIFICATION, CLASSIFIERS
+    from rasterml.engine.settings import parameter_name
     from rasterml.engine.training import Table, collect, train
 
     if len(sys.argv) != 3:

@@ -1,21 +1,23 @@
 """Gradient tree boosting with Earth Engine's semantics (Smile 1.5): each tree mends what those before it left.
 
-Friedman (2001), Greedy function approximation, algorithms 2 to 6.  docs/differences.md lists what cannot be equal.
+Friedman (2001), Greedy function approximation, algorithms 2 to 6.  Splits that are equally good abound, and the last
+bit decides between them: so sums, residuals and exponentials are those of Smile.  docs/differences.md lists the rest.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any, Callable, Mapping, NamedTuple
 
 import numpy as np
 
-from .errors import ModelFileError
+from .errors import Canceled, ModelFileError
 from .forest import NODE_BYTES, draw_bag
-from .growing import Grower, GrownTree
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
 from .models import Model
 from .progress import Progress
+from .response_growing import ResponseGrower, ResponseTree
 from .training import Fit, Samples, require_sklearn
 from .tree_apply import Check, leaf_appliers
 from .tree_arrays import check_forest, end_to_end, forest_shapes
@@ -26,27 +28,32 @@ LEAST_SQUARES, LEAST_ABSOLUTE_DEVIATION, HUBER = LOSSES = ("LeastSquares", "Leas
 SMALLEST_LEAF = 5  # samples; Smile 1.5 has no setting for it
 HUBER_SHARE = 0.9  # of the residuals are not clipped
 NO_CURVATURE = 1e-10  # below it a leaf of a classification takes the mean of its responses, as in Smile
-RANDOM_STATE = 0  # scikit-learn draws among predictors that split equally well
+LARGEST_POWER = 709.0  # of e that is a float64
 
 
 class Step(NamedTuple):
     """What one tree learns.
 
     response : float64 (all rows,), the targets of its splits
-    leaf_values : function (leaf numbers of the drawn rows, number of leaves) -> float64 (leaves,)
+    leaf_values : function (leaf numbers of the drawn rows, number of leaves) -> float64 (leaves,), or None: the mean
+        response of each leaf
     """
 
     response: np.ndarray
-    leaf_values: Callable[[np.ndarray, int], np.ndarray]
+    leaf_values: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
 class Objective(NamedTuple):
     """A loss: where the scores start, and what the trees of an iteration learn.
 
-    start : float64 (columns,); steps : function (scores (columns, all rows), drawn rows) -> one `Step` per column
+    start : float64 (columns,)
+    excess : float64 (columns, all rows), what the trees' values are added to: the scores, or in regression the scores
+        less the targets
+    steps : function (excess, drawn rows) -> one `Step` per column
     """
 
     start: np.ndarray
+    excess: np.ndarray
     steps: Callable[[np.ndarray, np.ndarray], list[Step]]
 
 
@@ -72,23 +79,29 @@ def fit_gradient_tree_boost(
     else:
         objective = _two_classes(samples.labels) if classes == 2 else _many_classes(samples.labels, classes)
         groups = [np.flatnonzero(samples.labels == label) for label in range(classes)]
-    grower = Grower(samples.features, SMALLEST_LEAF, max_nodes)
-    scores = np.repeat(objective.start[:, np.newaxis], samples.rows, axis=1)
+    grower = ResponseGrower(samples.features, SMALLEST_LEAF)
+    excess = objective.excess
     shapes, leaf_values, importance = [], [], np.zeros(len(samples.predictors))
     for iteration in range(number_of_trees):
         rows = _drawn(groups, sampling_rate, np.random.default_rng((seed, iteration)))
-        steps = objective.steps(scores, rows)
+        steps = objective.steps(excess, rows)
 
-        def grow(step: Step, stop: threading.Event, rows: np.ndarray = rows) -> GrownTree:
-            return grower.regression_tree(step.response, rows, RANDOM_STATE)
+        def grow(step: Step, stop: threading.Event, rows: np.ndarray = rows) -> ResponseTree:
+            def check() -> None:
+                if stop.is_set():
+                    raise Canceled()
 
-        for column, tree in enumerate(ordered_map(grow, steps, threads, progress)):
+            return grower.grow(step.response, rows, max_nodes, check)
+
+        for column, (step, tree) in enumerate(zip(steps, ordered_map(grow, steps, threads, progress))):
             leaf_of_row = (np.cumsum(tree.shape.right == 0) - 1)[tree.leaf_of_row]
-            values = shrinkage * steps[column].leaf_values(leaf_of_row[rows], tree.shape.leaves.size)
-            scores[column] += values[leaf_of_row]
+            leaves = tree.shape.leaves
+            values = step.leaf_values(leaf_of_row[rows], leaves.size) if step.leaf_values else tree.means[leaves]
+            values = shrinkage * values
+            excess[column] += values[leaf_of_row]
             shapes.append(tree.shape)
             leaf_values.append(values)
-            importance += tree.importance
+            importance += tree.importance(importance.size)
         progress(iteration + 1, number_of_trees)
     arrays = {**end_to_end(shapes), "leaf_value": np.concatenate(leaf_values), "start": objective.start}
     return Fit(arrays, importance)
@@ -122,24 +135,23 @@ def _drawn(groups: list[np.ndarray], sampling_rate: float, generator: np.random.
 
 
 def _least_squares(targets: np.ndarray) -> Objective:
-    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
-        residuals = targets - scores[0]
-        return [Step(residuals, lambda leaf, leaves: _means(residuals[rows], leaf, leaves))]
+    def steps(excess: np.ndarray, rows: np.ndarray) -> list[Step]:
+        return [Step(-excess[0])]
 
-    return Objective(np.array([targets.mean()]), steps)
+    return _regression(targets, np.cumsum(targets)[-1] / targets.size, steps)
 
 
 def _least_absolute_deviation(targets: np.ndarray) -> Objective:
-    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
-        residuals = targets - scores[0]
+    def steps(excess: np.ndarray, rows: np.ndarray) -> list[Step]:
+        residuals = -excess[0]
         return [Step(np.sign(residuals), lambda leaf, leaves: _medians(residuals[rows], leaf, leaves))]
 
-    return Objective(np.array([_quantile(targets, 0.5)]), steps)
+    return _regression(targets, _quantile(targets, 0.5), steps)
 
 
 def _huber(targets: np.ndarray) -> Objective:
-    def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
-        residuals = targets - scores[0]
+    def steps(excess: np.ndarray, rows: np.ndarray) -> list[Step]:
+        residuals = -excess[0]
         largest = _quantile(np.abs(residuals[rows]), HUBER_SHARE)
 
         def leaf_values(leaf: np.ndarray, leaves: int) -> np.ndarray:
@@ -148,7 +160,11 @@ def _huber(targets: np.ndarray) -> Objective:
 
         return [Step(np.clip(residuals, -largest, largest), leaf_values)]
 
-    return Objective(np.array([_quantile(targets, 0.5)]), steps)
+    return _regression(targets, _quantile(targets, 0.5), steps)
+
+
+def _regression(targets: np.ndarray, start: float, steps: Callable) -> Objective:
+    return Objective(np.array([start]), (start - targets)[np.newaxis], steps)
 
 
 REGRESSIONS = {LEAST_SQUARES: _least_squares, LEAST_ABSOLUTE_DEVIATION: _least_absolute_deviation, HUBER: _huber}
@@ -159,13 +175,13 @@ def _two_classes(labels: np.ndarray) -> Objective:
     signs = 2.0 * labels - 1
 
     def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
-        with np.errstate(over="ignore"):
-            response = 2 * signs / (1 + np.exp(2 * signs * scores[0]))
+        response = 2 * signs / (1 + _exponential(2 * signs * scores[0]))
         size = np.abs(response[rows])
         return [Step(response, lambda leaf, leaves: _newton(response[rows], size * (2 - size), leaf, leaves))]
 
     mean = signs.mean()
-    return Objective(np.array([0.5 * np.log((1 + mean) / (1 - mean))]), steps)
+    start = np.array([0.5 * math.log((1 + mean) / (1 - mean))])
+    return Objective(start, np.repeat(start[:, np.newaxis], labels.size, axis=1), steps)
 
 
 def _many_classes(labels: np.ndarray, classes: int) -> Objective:
@@ -177,15 +193,21 @@ def _many_classes(labels: np.ndarray, classes: int) -> Objective:
         return Step(response, lambda leaf, leaves: _newton(response[rows], size * (1 - size), leaf, leaves, factor))
 
     def steps(scores: np.ndarray, rows: np.ndarray) -> list[Step]:
-        lacking = (labels == np.arange(classes)[:, np.newaxis]) - softmax(scores)
+        lacking = (labels == np.arange(classes)[:, np.newaxis]) - softmax(scores, _exponential)
         return [step(response, rows) for response in lacking]
 
-    return Objective(np.zeros(classes), steps)
+    return Objective(np.zeros(classes), np.zeros((classes, labels.size)), steps)
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
+def _exponential(powers: np.ndarray) -> np.ndarray:
+    """Return e to *powers*, nearly always right to the last bit: numpy's own differs between processors."""
+    exponentials = [math.exp(power) for power in np.minimum(powers, LARGEST_POWER).ravel().tolist()]
+    return np.array(exponentials).reshape(powers.shape)
+
+
+def softmax(scores: np.ndarray, exponential: Callable[[np.ndarray], np.ndarray] = np.exp) -> np.ndarray:
     """Return the probabilities of *scores* (classes, rows); a row's never depend on how many rows there are."""
-    powers = np.exp(scores - scores.max(axis=0))
+    powers = exponential(scores - scores.max(axis=0))
     total = np.zeros(scores.shape[1])
     for power in powers:  # numpy's own sum adds in another order when there is one row
         total += power

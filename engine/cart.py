@@ -1,6 +1,6 @@
 """Classification and regression tree with Earth Engine's semantics: a forest of one tree that saw every sample.
 
-Without chance to hide it, the order of ties shows, so a classification tree is grown in Smile's own order.
+Without chance to hide it, the order of ties shows, so trees are grown in Smile's own order.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import numpy as np
 
 from .errors import Canceled
 from .forest import forest_arrays, largest_forest, tree_texts
-from .growing import SMALLEST_REGRESSION_LEAF, Grower, GrownTree
+from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION
 from .models import Model
 from .progress import Progress
+from .response_growing import ResponseGrower
 from .scanned_growing import grow_scanned
 from .training import Fit, Samples, require_sklearn
+from .tree_apply import Check
+from .trees import Shape
 from .workers import ordered_map
-
-RANDOM_STATE = 0  # scikit-learn draws among predictors that split a regression equally well
 
 
 def fit_cart(
@@ -36,23 +37,38 @@ def fit_cart(
     require_sklearn()
     if mode != CLASSIFICATION:
         min_leaf_population = max(SMALLEST_REGRESSION_LEAF, min_leaf_population)
-    grower = Grower(samples.features, min_leaf_population, max_nodes)
-    rows = np.arange(samples.rows)
 
-    def grow(classify: bool, stop: threading.Event) -> GrownTree:
-        if not classify:
-            return grower.regression_tree(samples.labels, rows, RANDOM_STATE)
-
+    def grow(classify: bool, stop: threading.Event) -> tuple[Shape, np.ndarray, np.ndarray]:
         def check() -> None:
             if stop.is_set():
                 raise Canceled()
 
-        classes = len(samples.classes)
-        shape, leaf_of_row = grow_scanned(samples.features, samples.labels, classes, min_leaf_population, check)
-        return grower.classified(shape, leaf_of_row, samples.labels, classes, rows)
+        return (_classification if classify else _regression)(samples, max_nodes, min_leaf_population, check)
 
-    [tree] = ordered_map(grow, [mode == CLASSIFICATION], 1, progress)
-    return Fit(forest_arrays([tree.shape], tree.leaf_values, [1.0], mode), tree.importance)
+    [(shape, leaf_values, importance)] = ordered_map(grow, [mode == CLASSIFICATION], 1, progress)
+    return Fit(forest_arrays([shape], leaf_values, [1.0], mode), importance)
+
+
+def _classification(
+    samples: Samples, max_nodes: int | None, min_leaf: int, check: Check
+) -> tuple[Shape, np.ndarray, np.ndarray]:
+    """Return shape, class counts of the leaves, and importance."""
+    classes = len(samples.classes)
+    shape, leaf_of_row = grow_scanned(samples.features, samples.labels, classes, min_leaf, check)
+    grower = Grower(samples.features, min_leaf, max_nodes)
+    tree = grower.classified(shape, leaf_of_row, samples.labels, classes, np.arange(samples.rows))
+    return tree.shape, tree.leaf_values, tree.importance
+
+
+def _regression(
+    samples: Samples, max_nodes: int | None, min_leaf: int, check: Check
+) -> tuple[Shape, np.ndarray, np.ndarray]:
+    """Return shape, number and sum of the targets in the leaves, and importance."""
+    grower = ResponseGrower(samples.features, min_leaf)
+    tree = grower.grow(samples.labels, np.arange(samples.rows), max_nodes, check)
+    population = np.bincount(tree.leaf_of_row)[tree.shape.leaves]
+    sums = np.bincount(tree.leaf_of_row, weights=samples.labels)[tree.shape.leaves]
+    return tree.shape, np.column_stack((population, sums)), tree.importance(len(samples.predictors))
 
 
 def largest_cart(rows: int, predictors: int, classes: int, mode: str, settings: Mapping[str, Any]) -> int:

@@ -48,6 +48,11 @@ def class_table(
     return tuple(table)
 
 
+def cluster_table(clusters: int) -> tuple[LandClass, ...]:
+    """Return a table of *clusters* without meaning, numbered from 0; a number always has the same colour."""
+    return class_table(range(clusters), {number: f"cluster {number}" for number in range(clusters)})
+
+
 def as_json(classes: Sequence[LandClass]) -> list[dict]:
     return [dict(item._asdict()) for item in classes]
 

@@ -14,7 +14,7 @@ def explain(model: Model) -> dict[str, Any]:
     """
     training = model.training
     explanation: dict[str, Any] = {
-        "classifier": model.learner.twin,
+        "clusterer" if model.learner.clusters else "classifier": model.learner.twin,
         "inputs": list(model.predictors),
         "mode": model.mode,
         "outputModes": list(model.output_modes),
@@ -25,7 +25,9 @@ def explain(model: Model) -> dict[str, Any]:
         "versions": dict(model.versions),
         **model.learner.explanation(model),
     }
-    if model.classes:
+    if model.learner.clusters:
+        explanation.update(training.get("statistics", {}), clusters=len(model.classes))
+    elif model.classes:
         explanation["classes"] = [item.value for item in model.classes]
         explanation["classNames"] = [item.name for item in model.classes]
         explanation["classProperty"] = model.class_property

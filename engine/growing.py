@@ -1,11 +1,12 @@
-"""One tree, grown as Earth Engine's library (Smile 1.5) grows it.
+"""One tree of a forest, grown as Earth Engine's library (Smile 1.5) grows it.
 
-scikit-learn finds the splits (for CART `scanned_growing` does); the leaf limit, the merging of sister leaves, leaf
-statistics and importance are ours.  docs/differences.md lists what cannot be equal.
+scikit-learn finds the splits (for CART `scanned_growing` and `response_growing` do); the leaf limit, the merging of
+sister leaves, leaf statistics and importance are ours.  docs/differences.md lists what cannot be equal.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ class Grower:
         self.exponents = _exponents(features)
         self.features = np.ldexp(features, self.exponents).astype(np.float32)
         self.max_nodes = max_nodes
+        self.fruitless = _chances_of_constants(features.shape[1], variables_per_split)
         self.settings = {
             "max_features": variables_per_split,
             "min_samples_leaf": min_leaf_population,
@@ -92,6 +94,11 @@ class Grower:
         shape, leaf_of_row = self._grown(
             DecisionTreeRegressor(random_state=random_state, **self.settings), centred, rows
         )
+        if self.fruitless is not None:  # where Smile would have drawn only constants; scikit-learn draws on
+            chances = self.fruitless[self._constant_predictors(shape, leaf_of_row[rows], rows)]
+            lots = np.random.default_rng(random_state).random(shape.right.size)
+            cut = trees.collapse(shape, np.flatnonzero((shape.right > 0) & (lots < chances)))
+            shape, leaf_of_row = cut.shape, cut.position[leaf_of_row]
         nodes = leaf_of_row[rows]
         values = np.column_stack(
             (
@@ -107,6 +114,17 @@ class Grower:
         tree = estimator.fit(self.features[rows], targets[rows], check_input=False).tree_
         return _shape(tree, self.exponents), tree.apply(self.features)
 
+    def _constant_predictors(self, shape: trees.Shape, leaf_of_sample: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return for every node how many predictors are constant over its samples."""
+        order = np.argsort(leaf_of_sample, kind="stable")
+        starts = np.searchsorted(leaf_of_sample[order], shape.leaves)
+        features = self.features[rows[order]]
+        lowest, highest = (
+            trees.node_totals(shape.right, limit.reduceat(features, starts, axis=0), limit)
+            for limit in (np.minimum, np.maximum)
+        )
+        return (lowest == highest).sum(axis=1)
+
     def _cut(self, shape: trees.Shape, values: np.ndarray, gains: np.ndarray, leaf_of_row: np.ndarray) -> GrownTree:
         """Keep the best splits only when there are more leaves than MAX_NODES."""
         if self.max_nodes is not None and shape.leaves.size > self.max_nodes:
@@ -116,6 +134,13 @@ class Grower:
         splits = np.flatnonzero(shape.right)
         importance = np.bincount(shape.feature[splits], weights=gains[splits], minlength=self.features.shape[1])
         return GrownTree(shape, values, importance, leaf_of_row)
+
+
+def _chances_of_constants(predictors: int, drawn: int | None) -> np.ndarray | None:
+    """Return for 0, 1, … constant predictors the probability that all *drawn* are constant; None if all are drawn."""
+    if drawn is None or drawn == predictors:
+        return None
+    return np.array([math.comb(constant, drawn) / math.comb(predictors, drawn) for constant in range(predictors + 1)])
 
 
 def _exponent(largest: float) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from osgeo import gdal
 
 from .errors import RasterError, SettingError
+from .gaps import fill_nan
 from .grids import Grid, grid_at_multiples, same_crs
 from .rasters import Band, Raster
 from .tiles import Window
@@ -53,6 +54,7 @@ class Image:
         self.paths = tuple(raster.path for raster in rasters)
         self.grid = grid or rasters[0].grid
         self.block_size = rasters[0].block_size
+        self.resampling = resampling
         self._rounded = resampling == "nearest"
         placed = [place(raster, self.grid, resampling) for raster in rasters]
         names = _names(rasters, band_names)
@@ -110,7 +112,8 @@ class Image:
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, hence masked
                 values[positions] = placed.read(numbers, window)
         finite = np.isfinite(values)
-        values[~finite] = np.nan
+        if np.isinf(values).any():  # rare; NaN is there already
+            fill_nan(values, ~finite)
         return Block(values, finite.all(axis=0))
 
     def table(self) -> list[str]:

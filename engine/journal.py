@@ -73,14 +73,16 @@ class Journal:
         return self.folder / f"{tile.row}_{tile.column}.npy"
 
 
-def fingerprint(model: Model, paths: Iterable[str], **settings: Any) -> dict[str, Any]:
+def fingerprint(model: Model | None, paths: Iterable[str], **settings: Any) -> dict[str, Any]:
     """Return what must not change between an interrupted run and its continuation.
 
-    Files count by name, size and time of change, those behind a VRT too; the model by its contents.
+    Files count by name, size and time of change, those behind a VRT too; the model, where there is one, by contents.
     """
-    content = hashlib.sha256(repr((model.learner_id, model.mode, model.predictors, model.classes)).encode())
-    for name in sorted(model.arrays):
-        content.update(np.ascontiguousarray(model.arrays[name]).tobytes())
+    content = hashlib.sha256()
+    if model is not None:
+        content.update(repr((model.learner_id, model.mode, model.predictors, model.classes)).encode())
+        for name in sorted(model.arrays):
+            content.update(np.ascontiguousarray(model.arrays[name]).tobytes())
     files = {path: _state(path) for path in sorted(set(paths))}
     plain = json.loads(json.dumps(settings, default=str))  # as it will be read again
     return {"model": content.hexdigest(), "files": files, "settings": plain}

@@ -1,7 +1,8 @@
 """K nearest neighbours with Earth Engine's semantics (Smile 1.5, reference 2.8).
 
-The model holds the samples.  scipy's tree, where it is there, only finds candidates: distances are always ours, so
-that the same neighbours come out with and without it.
+The model holds the samples.  scipy's tree and matrix products only find candidates, with something to spare for their
+rounding: where it matters which of two samples is nearer, it is the distances of `distances` that tell, so that the
+same neighbours come out of every search.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from .distances import bray_curtis, columns, manhattan, squared_euclidean
 from .errors import ModelFileError, SettingError
 from .learners import CLASSIFICATION
 from .models import Model
-from .probabilities import single_probability
+from .probabilities import output_bands, single_probability
 from .progress import Progress
-from .spans import row_spans
+from .rounding import gamma
+from .spans import VALUES_AT_ONCE, row_spans
 from .training import Fit, Samples
 from .whitening import Whitening, whitening_matrix
 
@@ -29,9 +31,13 @@ MEASURES = {
     MANHATTAN: manhattan,
     BRAYCURTIS: bray_curtis,
 }
-TREE_ROWS = 512  # asked at once: a tree of many predictors takes a millisecond for each
+MOST_DIMENSIONS = 7  # in which samples may spread for a tree to be quicker than all distances
+LEAF = 32  # samples
+TREE_ROWS = 2048  # asked at once
+PRODUCT_VALUES = 2**18  # distances at once
+GROUPS = 512  # of samples, whose nearest ones are compared first
 MORE_CANDIDATES = 8  # than neighbours, for equal distances
-SURELY_FARTHER = 1 + 1e-9  # times the distance: beyond what rounding can turn round
+SURELY_FARTHER = 1 + 1e-9  # times the distance: beyond what rounding of distances can turn round
 
 
 def fit_knn(
@@ -98,14 +104,14 @@ class KnnPredictor:
             self.whitening = Whitening(points.mean(axis=0), arrays["whitening"])
             points = self.whitening.apply(points)
         self.columns = columns(points)
-        self.power = 1 if metric == MANHATTAN else 2
-        # The neighbours are the same by any search, so a linear one is not worth waiting for.
         few = len(points) <= 2 * self.k + MORE_CANDIDATES
-        self.tree: Any = None if few or metric == BRAYCURTIS else _tree(points)
+        self.products = _Products(points) if metric in (EUCLIDEAN, MAHALANOBIS) and not few else None
+        # The neighbours are the same by any search, so a linear one is not worth waiting for.
+        self.tree = None if few or metric == BRAYCURTIS else _tree(points, metric)
 
     def bands(self, mode: str) -> tuple[str, ...]:
         """Names of the output bands of *mode*."""
-        return ("classification",) if mode == CLASSIFICATION else ("probability",)
+        return output_bands(mode, ())
 
     def gives_classes(self, mode: str) -> bool:
         return mode == CLASSIFICATION
@@ -115,7 +121,7 @@ class KnnPredictor:
         result = np.empty((1, len(features)), dtype=np.int32 if mode == CLASSIFICATION else np.float32)
         classes = self.class_values.size
         for span in row_spans(len(features), max(self.k, classes), TREE_ROWS):
-            neighbours = self.labels[self.neighbours(features[span], check)]
+            neighbours = self.labels[self._nearest(self._points(features[span]), check)]
             cells = neighbours + classes * np.arange(len(neighbours))[:, np.newaxis]
             votes = np.bincount(cells.ravel(), minlength=classes * len(neighbours)).reshape(-1, classes)
             if mode == CLASSIFICATION:
@@ -125,36 +131,50 @@ class KnnPredictor:
         return result
 
     def neighbours(self, rows: np.ndarray, check: Callable[[], None]) -> np.ndarray:
-        """Return (rows, k): positions of the nearest samples, nearest first."""
-        rows = rows.astype(np.float64) if self.whitening is None else self.whitening.apply(rows)
+        """Return (rows, k): positions of the samples nearest to *rows* (rows, predictors), nearest first."""
+        rows = self._points(rows)
+        return self._first(rows, self._nearest(rows, check))
+
+    def _points(self, rows: np.ndarray) -> np.ndarray:
+        return rows.astype(np.float64) if self.whitening is None else self.whitening.apply(rows)
+
+    def _nearest(self, rows: np.ndarray, check: Callable[[], None]) -> np.ndarray:
+        """Return what `neighbours` does, in any order."""
         found = np.empty((len(rows), self.k), dtype=np.intp)
         rest = np.arange(len(rows))
         if self.tree is not None:
             check()
-            rest = self._search_tree(rows, found)
-        for span in row_spans(rest.size, self.labels.size):
+            candidates, settled = self.tree.nearest(rows, self.k, self.k + 1)
+            found[settled] = candidates[settled, : self.k]
+            rest = rest[~settled]
+            candidates, settled = self.tree.nearest(rows[rest], self.k, 2 * self.k + MORE_CANDIDATES)
+            found[rest[settled]] = self._first(rows[rest[settled]], candidates[settled])
+            rest = rest[~settled]
+        most_values = PRODUCT_VALUES if self.products else VALUES_AT_ONCE
+        for span in row_spans(rest.size, self.labels.size, most_values=most_values):
             check()
             found[rest[span]] = self._search_all(rows[rest[span]])
         return found
 
-    def _search_tree(self, rows: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Fill *found* and return the rows that have too many samples at the distance of the last neighbour."""
-        far, candidates = self.tree.query(rows, 2 * self.k + MORE_CANDIDATES, p=self.power)
-        settled = far[:, -1] > far[:, self.k - 1] * SURELY_FARTHER
-        candidates = np.sort(candidates[settled], axis=1)
-        distances = self.measure(zip(columns(rows[settled])[:, :, np.newaxis], self.columns[:, candidates]))
+    def _first(self, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Return the nearest *k* of the *candidates* (rows, candidates) of every row."""
+        candidates = np.sort(candidates, axis=1)
+        distances = self.measure(zip(columns(rows)[:, :, np.newaxis], self.columns[:, candidates]))
         nearest = distances.argsort(axis=1, kind="stable")[:, : self.k]
-        found[settled] = np.take_along_axis(candidates, nearest, axis=1)
-        return np.flatnonzero(~settled)
+        return np.take_along_axis(candidates, nearest, axis=1)
 
     def _search_all(self, rows: np.ndarray) -> np.ndarray:
-        """Return (rows, k): what `_search_tree` finds, from the distances to all samples."""
-        distances = self.measure(zip(columns(rows)[:, :, np.newaxis], self.columns[:, np.newaxis, :]))
-        if self.k == 1:
-            return distances.argmin(axis=1)[:, np.newaxis]
-        last = np.partition(distances, self.k - 1, axis=1)[:, self.k - 1 : self.k]
-        row, sample = np.nonzero(distances <= last)  # at least k of each row, samples ascending
-        order = np.lexsort((sample, distances[row, sample], row))
+        """Return what `_nearest` does, from the distances to all samples."""
+        if self.products is None:
+            distances: np.ndarray = self.measure(zip(columns(rows)[:, :, np.newaxis], self.columns[:, np.newaxis, :]))
+            limits = _upper_limits(distances, self.k)
+        else:
+            distances, bounds = self.products.distances(rows)
+            limits = _upper_limits(distances, self.k) + 2 * bounds
+            limits = np.nextafter(limits.astype(np.float32), np.float32(np.inf))
+        near = ~(distances > limits[:, np.newaxis])  # at least k of each row
+        row, sample = np.divmod(np.flatnonzero(near), self.labels.size)  # both ascending
+        order = np.lexsort((sample, self.measure(zip(columns(rows)[:, row], self.columns[:, sample])), row))
         starts = np.searchsorted(row, np.arange(len(rows)))
         return sample[order[starts[:, np.newaxis] + np.arange(self.k)]]
 
@@ -178,10 +198,85 @@ class KnnPredictor:
             raise ModelFileError("its matrix does not fit its predictors")
 
 
-def _tree(points: np.ndarray) -> Any:
-    """Return scipy's tree of the *points*, or None where there is no scipy."""
+class _Products:
+    """Squared Euclidean distances by one product: [-2s, |s|², 1] · [x, 1, |x|²], around the mean of the points.
+
+    The factors of its p + 2 terms went through at most p + 8 roundings, so that it errs by at most gamma(2p + 16)
+    (|x| + |s|)², the element-wise distance by less in float64; the bound is twice that.  Up to k samples have a
+    computed distance within a limit L, so the k-th distance is at most L + bound, and a sample as near as that has a
+    computed one of at most L + 2 bounds.
+    """
+
+    def __init__(self, points: np.ndarray) -> None:
+        self.origin = points.mean(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = points - self.origin
+            squares = np.square(points).sum(axis=1)
+            factors = np.column_stack((-2 * points, squares, np.ones(len(points))))
+            self.factors = factors.astype(np.float32).T
+            self.largest = np.sqrt(squares.max())
+
+    def distances(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances (rows, points) float32, maybe no numbers, and their bounds (rows,)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = rows - self.origin
+            squares = np.square(rows).sum(axis=1)
+            factors = np.column_stack((rows, np.ones(len(rows)), squares)).astype(np.float32)
+            share = 2 * gamma(2 * rows.shape[1] + 16, np.float32)
+            tiny = 8 * factors.shape[1] * float(np.finfo(np.float32).tiny)
+            return factors @ self.factors, share * (np.sqrt(squares) + self.largest) ** 2 + tiny
+
+
+def _upper_limits(distances: np.ndarray, k: int) -> np.ndarray:
+    """Return (rows,): a number that at least *k* of the row's *distances* (rows, samples) do not exceed, hardly more.
+
+    It is the k-th of the least distances of groups of samples, which are compared at once.
+    """
+    groups = max(GROUPS, 8 * k)
+    size = distances.shape[1] // groups
+    if size > 1:
+        distances = distances[:, : size * groups].reshape(len(distances), size, groups).min(axis=1)
+    return np.partition(distances, k - 1, axis=1)[:, k - 1].astype(np.float64)
+
+
+class _Tree:
+    """scipy's tree of points, for Euclidean distances along the axes in which the points spread most.
+
+    Turning a point x costs at most gamma(p + 4) √p |x| in float64, and so does its distance to another one.  That the
+    axes are not quite at right angles, and that distances are rounded, is much less than `SURELY_FARTHER` leaves.
+    """
+
+    def __init__(self, make_tree: Callable[..., Any], points: np.ndarray, axes: np.ndarray | None) -> None:
+        self.axes, self.origin, self.largest = axes, points.mean(axis=0), 0.0
+        if axes is not None:
+            points = points - self.origin
+            self.largest = float(np.sqrt(np.square(points).sum(axis=1).max()))
+            points = points @ axes
+        self.tree = make_tree(points, leafsize=LEAF)
+
+    def nearest(self, rows: np.ndarray, k: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return *count* candidates of each row (rows, count), and for which rows the nearest *k* are surely there.
+
+        Where *count* is one more, these are the first ones.
+        """
+        if self.axes is None:
+            far, candidates = self.tree.query(rows, count, p=1)
+            return candidates, far[:, -1] > far[:, k - 1] * SURELY_FARTHER
+        rows = rows - self.origin
+        lengths = np.sqrt(np.square(rows).sum(axis=1))
+        far, candidates = self.tree.query(rows @ self.axes, count)
+        spare = 4 * gamma(len(self.origin) + 4, np.float64) * len(self.origin) ** 0.5 * (lengths + self.largest)
+        return candidates, far[:, -1] > far[:, k - 1] * SURELY_FARTHER + spare
+
+
+def _tree(points: np.ndarray, metric: str) -> _Tree | None:
+    """Return a tree of the *points*, or None where there is no scipy or all distances are quicker."""
     try:
         from scipy.spatial import cKDTree
     except ImportError:
         return None
-    return cKDTree(points, balanced_tree=False)  # a balanced one takes for ever on equal points
+    if metric == MANHATTAN:
+        return _Tree(cKDTree, points, None)
+    spread, axes = np.linalg.eigh(np.cov(points, rowvar=False).reshape(2 * points.shape[1:]))
+    dimensions = spread.sum() ** 2 / max(np.square(spread).sum(), np.finfo(np.float64).tiny)
+    return _Tree(cKDTree, points, axes) if dimensions < MOST_DIMENSIONS else None

@@ -7,108 +7,17 @@ imported when called, so that reading the table costs nothing.
 from __future__ import annotations
 
 import importlib
-import math
-from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence, Union
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Mapping, Sequence
 
 from .errors import SettingError
+from .settings import SEED, Choice, Number, Setting, Switch, Text
 
 CLASSIFICATION, REGRESSION = "CLASSIFICATION", "REGRESSION"
 PROBABILITY, MULTIPROBABILITY = "PROBABILITY", "MULTIPROBABILITY"
 RAW, RAW_REGRESSION = "RAW", "RAW_REGRESSION"
+CLUSTERING = "CLUSTERING"  # of clusterers alone, which have no other mode
 OUTPUT_MODES = (CLASSIFICATION, REGRESSION, PROBABILITY, MULTIPROBABILITY, RAW, RAW_REGRESSION)
-
-
-def parameter_name(name: str) -> str:
-    """Return what users call the setting *name*: NUMBER_OF_TREES; LAMBDA for ``lambda_``, a word of Python."""
-    return name.rstrip("_").upper()
-
-
-@dataclass(frozen=True)
-class Number:
-    """A numeric setting; ``None`` as default makes it optional (Earth Engine's null)."""
-
-    name: str
-    label: str
-    default: float | int | None
-    minimum: float | None = None
-    maximum: float | None = None
-    integer: bool = False
-    advanced: bool = False
-
-    def checked(self, value: Any) -> float | int | None:
-        """Return *value* as a Python number, or raise `SettingError`."""
-        if value is None:
-            if self.default is None:
-                return None
-            value = self.default
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SettingError(f"{parameter_name(self.name)} is {value}: give a finite number.")
-        number = int(value) if self.integer else float(value)
-        if number != value or isinstance(value, bool):
-            raise SettingError(
-                f"{parameter_name(self.name)} is {value!r}: give a {'whole ' if self.integer else ''}number."
-            )
-        if self.minimum is not None and number < self.minimum:
-            raise SettingError(f"{parameter_name(self.name)} is {value}: it must be at least {self.minimum}.")
-        if self.maximum is not None and number > self.maximum:
-            raise SettingError(f"{parameter_name(self.name)} is {value}: it must be at most {self.maximum}.")
-        return number
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A setting that is one of several words, in Earth Engine's spelling."""
-
-    name: str
-    label: str
-    default: str
-    options: tuple[str, ...]
-    advanced: bool = False
-
-    def checked(self, value: Any) -> str:
-        """Return *value*, or raise `SettingError`."""
-        if value is None:
-            return self.default
-        if value not in self.options:
-            raise SettingError(f"{parameter_name(self.name)} is {value!r}: choose one of {', '.join(self.options)}.")
-        return str(value)
-
-
-@dataclass(frozen=True)
-class Switch:
-    """A setting that is on or off."""
-
-    name: str
-    label: str
-    default: bool
-    advanced: bool = False
-
-    def checked(self, value: Any) -> bool:
-        """Return *value* as a bool, or raise `SettingError`."""
-        if value is None:
-            return self.default
-        if value not in (True, False):
-            raise SettingError(f"{parameter_name(self.name)} is {value!r}: give true or false.")
-        return bool(value)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A setting that is free text; empty is Earth Engine's null."""
-
-    name: str
-    label: str
-    default: str = ""
-    advanced: bool = False
-
-    def checked(self, value: Any) -> str:
-        """Return *value* as text."""
-        return self.default if value is None else str(value)
-
-
-Setting = Union[Number, Choice, Switch, Text]
-SEED = Number("seed", "Random seed", 0, integer=True, minimum=0, maximum=2**31 - 1, advanced=True)
 
 
 @dataclass(frozen=True)
@@ -120,6 +29,8 @@ class Learner:
     for arrays that come from a file, and ``output_modes(model)`` where the modes hang on a setting,
     ``size`` a function ``(rows, predictors, classes, mode, settings) -> bytes``: the largest possible model,
     ``explain`` a function ``(model) -> dict``: what Earth Engine's explain() tells of this learner alone.
+    ``prepare`` a function ``(samples, settings) -> samples``: what this learner makes of samples before it is asked
+    whether they will do.
     ``modes`` maps a training mode to the output modes that its models offer, the default first.
     """
 
@@ -133,10 +44,19 @@ class Learner:
     modes: Mapping[str, Sequence[str]]
     size: str = ""
     explain: str = ""
+    prepare: str = ""
     notes: str = ""
+
+    @property
+    def clusters(self) -> bool:
+        """Whether this learner finds clusters by itself instead of learning given classes."""
+        return CLUSTERING in self.modes
 
     def function(self) -> Callable:
         return _named(self.fit)
+
+    def prepared(self, samples, settings: Mapping[str, Any]) -> Any:
+        return _named(self.prepare)(samples, settings) if self.prepare else samples
 
     def load_predictor(self, model) -> Any:
         return _named(self.predictor)(model)
@@ -387,6 +307,7 @@ CLASSIFIERS = (
             REGRESSION: (REGRESSION,),
         },
         explain="svm_machine:explain_svm",
+        prepare="svm:with_both_classes",
         notes="C_SVC, NU_SVC and ONE_CLASS are for CLASSIFICATION, EPSILON_SVR and NU_SVR for REGRESSION. Predictors "
         "are taken as they are, as Earth Engine takes them: where their units differ, scale them to 0–1 first, which "
         "is also much faster. Probabilities need five more fits, each on four fifths of the samples; the class is "
@@ -424,4 +345,137 @@ READY_MADE = (
     ),
 )
 
-BY_ID = {learner.id: learner for learner in (*CLASSIFIERS, *READY_MADE)}
+# Weka's clusterers.  The same seed gives the same clusters as Weka, whose seeds may be negative.
+WEKA_SEED = Number("seed", "Random seed", 10, integer=True, minimum=-(2**31), maximum=2**31 - 1, advanced=True)
+DISTANCE = Choice(
+    "distance_function", "Distance (Manhattan: centres are medians)", "Euclidean", ("Euclidean", "Manhattan")
+)
+MAX_ITERATIONS = Number("max_iterations", "Most iterations (empty = 500)", None, minimum=1, integer=True, advanced=True)
+
+CLUSTERERS = (
+    Learner(
+        id="trainkmeans",
+        twin="ee.Clusterer.wekaKMeans",
+        title="Train k-means",
+        summary="Each sample belongs to the nearest of k centres, each centre is the mean of its samples.",
+        fit="kmeans:fit_kmeans",
+        predictor="kmeans:KMeansPredictor",
+        settings=(
+            Number("n_clusters", "Number of clusters", 8, minimum=1, maximum=100_000, integer=True),
+            Choice("init", "First centres", "random", ("random", "k-means++", "canopy", "farthest first")),
+            Switch("canopies", "Skip distances with canopies (the clusters stay the same)", False, advanced=True),
+            Number("max_candidates", "Most canopies at a time", 100, minimum=1, integer=True, advanced=True),
+            Number(
+                "periodic_pruning",
+                "Samples between two prunings of canopies",
+                10_000,
+                minimum=1,
+                integer=True,
+                advanced=True,
+            ),
+            Number("min_density", "Fewest samples in a canopy", 2, minimum=1, integer=True, advanced=True),
+            Number("t1", "T1 of canopies (negative = that many times T2)", -1.5, advanced=True),
+            Number("t2", "T2 of canopies (negative = from the standard deviations)", -1.0, advanced=True),
+            DISTANCE,
+            MAX_ITERATIONS,
+            Switch("preserve_order", "Keep the order of samples (the clusters stay the same)", False, advanced=True),
+            Switch("fast", "Leave out the sum of squares (the clusters stay the same)", False, advanced=True),
+            WEKA_SEED,
+        ),
+        modes={CLUSTERING: (CLUSTERING,)},
+        notes="Predictors are scaled by their range in the samples before distances are taken, as Weka does. A centre "
+        "that loses all its samples is dropped, so there can be fewer clusters than asked for.",
+    ),
+    Learner(
+        id="traincascadekmeans",
+        twin="ee.Clusterer.wekaCascadeKMeans",
+        title="Train cascade k-means",
+        summary="k-means for every number of clusters in a range; the best Calinski–Harabasz value decides.",
+        fit="cascade_kmeans:fit_cascade_kmeans",
+        predictor="kmeans:KMeansPredictor",
+        settings=(
+            Number("min_clusters", "Fewest clusters", 2, minimum=2, integer=True),
+            Number("max_clusters", "Most clusters", 10, minimum=2, integer=True),
+            Number("restarts", "Runs for each number of clusters", 10, minimum=1, integer=True),
+            Switch("manual", "Manual choice (changes nothing: Earth Engine has it, too)", False, advanced=True),
+            Switch("init", "Start with k-means++ instead of random samples", False),
+            DISTANCE,
+            MAX_ITERATIONS,
+            WEKA_SEED,
+        ),
+        modes={CLUSTERING: (CLUSTERING,)},
+        notes="The number of clusters with the highest mean value over all runs wins, then its best run. Earth Engine "
+        "has no seed here; ours starts from 10, as for k-means.",
+    ),
+    Learner(
+        id="trainxmeans",
+        twin="ee.Clusterer.wekaXMeans",
+        title="Train X-means",
+        summary="k-means that splits a cluster in two where that raises the Bayesian information criterion.",
+        fit="xmeans:fit_xmeans",
+        predictor="kmeans:KMeansPredictor",
+        settings=(
+            Number("min_clusters", "Clusters to start with", 2, minimum=1, integer=True),
+            Number("max_clusters", "Most clusters", 8, minimum=1, integer=True),
+            Number("max_iterations", "Most rounds of splitting", 3, minimum=1, integer=True),
+            Number("max_k_means", "Most iterations of k-means", 1000, minimum=1, integer=True, advanced=True),
+            Number(
+                "max_for_children",
+                "Most iterations of k-means on two halves",
+                1000,
+                minimum=1,
+                integer=True,
+                advanced=True,
+            ),
+            Switch("use_k_d", "Use a k-d tree (the clusters stay the same)", False, advanced=True),
+            Number(
+                "cutoff_factor",
+                "Share of the splits kept although none is better",
+                0.0,
+                minimum=0,
+                maximum=1,
+                advanced=True,
+            ),
+            Choice("distance_function", "Distance", "Euclidean", ("Euclidean", "Manhattan", "Chebyshev")),
+            WEKA_SEED,
+        ),
+        modes={CLUSTERING: (CLUSTERING,)},
+    ),
+    Learner(
+        id="traincobweb",
+        twin="ee.Clusterer.wekaCobweb",
+        title="Train Cobweb",
+        summary="A tree of concepts that grows sample by sample; every node of it is a cluster.",
+        fit="cobweb:fit_cobweb",
+        predictor="cobweb:CobwebPredictor",
+        settings=(
+            Number("acuity", "Acuity: the smallest standard deviation", 1.0, minimum=1e-12),
+            Number("cutoff", "Cutoff: the smallest category utility", 0.002, minimum=0),
+            replace(WEKA_SEED, default=42),
+        ),
+        modes={CLUSTERING: (CLUSTERING,)},
+        notes="Predictors are taken in their own units: for reflectances from 0 to 1 the acuity of 1 puts everything "
+        "into one cluster, so lower it or scale the bands; where it exceeds the spread of the clusters, they are "
+        "equally good and rounding decides. Numbers of clusters are those of the tree's nodes, the root being 0, so "
+        "they are not contiguous. Slow: it visits the samples one by one.",
+    ),
+    Learner(
+        id="trainlvq",
+        twin="ee.Clusterer.wekaLVQ",
+        title="Train learning vector quantisation",
+        summary="Vectors that move towards the samples for which they are the nearest.",
+        fit="lvq:fit_lvq",
+        predictor="lvq:LvqPredictor",
+        settings=(
+            Number("num_clusters", "Number of vectors", 7, minimum=1, maximum=10_000, integer=True),
+            Number("learning_rate", "Learning rate", 1.0, minimum=1e-6, maximum=1),
+            Number("epochs", "Epochs (fewer than 1000 count as 1000)", 1000, minimum=1, integer=True),
+            Switch("normalize_input", "Do not normalise the predictors (Earth Engine's name misleads)", False),
+        ),
+        modes={CLUSTERING: (CLUSTERING,)},
+        notes="There is no random part. With the default learning rate of 1 a vector jumps onto each of its samples; "
+        "smaller rates such as 0.1 settle between them. Vectors that win no sample stay empty clusters.",
+    ),
+)
+
+BY_ID = {learner.id: learner for learner in (*CLASSIFIERS, *READY_MADE, *CLUSTERERS)}

@@ -1,4 +1,8 @@
-"""Minimum distance with Earth Engine's semantics (reference 2.5): each pixel belongs to the nearest class mean."""
+"""Minimum distance with Earth Engine's semantics (reference 2.5): each pixel belongs to the nearest class mean.
+
+A matrix product tells between which numbers each distance lies; the distance itself, which `distances` computes, is
+only needed where that leaves two answers (see `rounding`).
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,20 @@ from typing import Any, Callable, Mapping
 
 import numpy as np
 
-from .distances import angle, every_pair, manhattan, squared_euclidean
+from .distances import angle, columns, every_pair, manhattan, squared_euclidean
 from .errors import ModelFileError, TableError
 from .learners import CLASSIFICATION, RAW, REGRESSION
 from .models import Model
 from .prediction import NO_CLASS
 from .progress import Progress
+from .rounding import gamma, same_float32, surely_largest
 from .spans import row_spans
 from .training import Fit, Samples
 from .whitening import Whitening, whitening_matrix
 
 EUCLIDEAN, COSINE, MAHALANOBIS, MANHATTAN = METRICS = ("euclidean", "cosine", "mahalanobis", "manhattan")
 NAMED_CLASSES = 5  # in a warning
+TINY = 1e-300  # more than underflow can take away
 
 
 def fit_minimum_distance(
@@ -92,6 +98,12 @@ class MinimumDistancePredictor:
             COSINE: lambda rows: angle(every_pair(centres, rows)),
             MAHALANOBIS: self._mahalanobis,
         }[model.settings["metric"]]
+        self.ranges: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = {
+            EUCLIDEAN: _EuclideanRanges(centres),
+            MANHATTAN: None,
+            COSINE: _AngleRanges(centres),
+            MAHALANOBIS: self._mahalanobis_ranges,
+        }[model.settings["metric"]]
         self.groups = []  # (classes, their whitening, their whitened centres)
         for number, matrix in enumerate(model.arrays.get("whitening", ())):
             classes = np.flatnonzero(model.arrays["class_whitening"] == number)
@@ -117,12 +129,24 @@ class MinimumDistancePredictor:
         result = np.empty((len(self.bands(mode)), len(features)), dtype=kind)
         for span in row_spans(len(features), len(self.names)):
             check()
-            distances = self.distances(features[span])
-            result[:, span] = distances if mode == RAW else self._nearest(distances, mode)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of values near the largest number
+                result[:, span] = self._predicted(features[span], mode)
         return result
 
-    def _nearest(self, distances: np.ndarray, mode: str) -> np.ndarray:
-        """Return the nearest classes or their distances (nearest, rows); the lower label comes first of equal ones."""
+    def _predicted(self, rows: np.ndarray, mode: str) -> np.ndarray:
+        if self.ranges is None:
+            return self._outputs(self.distances(rows), mode)
+        low, high = self.ranges(rows)
+        result = self._outputs(low, mode)
+        rest = np.flatnonzero(~self._settled(low, high, mode))
+        if rest.size:
+            result[:, rest] = self._outputs(self.distances(rows[rest]), mode)
+        return result
+
+    def _outputs(self, distances: np.ndarray, mode: str) -> np.ndarray:
+        """Return the output of *mode* for *distances* (classes, rows); the lower label comes first of equal ones."""
+        if mode == RAW:
+            return distances
         if self.nearest == 1:
             order = distances.argmin(axis=0)[np.newaxis]
         else:
@@ -132,11 +156,36 @@ class MinimumDistancePredictor:
             return chosen
         return np.where(np.isnan(chosen), NO_CLASS, self.class_values[order])
 
+    def _settled(self, low: np.ndarray, high: np.ndarray, mode: str) -> np.ndarray:
+        """Tell for which columns all distances from *low* to *high* (classes, rows) have the same output."""
+        if mode == RAW:
+            return same_float32(low, high).all(axis=0)
+        if mode == REGRESSION:  # the smallest distance is at least the smallest low and at most the smallest high
+            low, high = (np.sort(distances, axis=0)[: self.nearest] for distances in (low, high))
+            return same_float32(low, high).all(axis=0)
+        if self.nearest == 1:
+            return surely_largest(-high, -low)
+        order = low.argsort(axis=0)
+        low, high = (np.take_along_axis(distances, order, axis=0) for distances in (low, high))
+        return (high[:-1] < low[1:])[: self.nearest].all(axis=0)
+
     def _mahalanobis(self, rows: np.ndarray) -> np.ndarray:
         distances = np.empty((len(self.names), len(rows)))
         for classes, whitening, centres in self.groups:
             distances[classes] = squared_euclidean(every_pair(centres, whitening.apply(rows)))
         return np.sqrt(distances)
+
+    def _mahalanobis_ranges(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A whitened row W x errs by at most gamma(p + 2) ‖W‖ |x|, with Frobenius' norm, by any order of its sums."""
+        distances = np.empty((len(self.names), len(rows)))
+        bounds = np.empty_like(distances)
+        features = columns(rows)
+        for classes, whitening, centres in self.groups:
+            centred = features - whitening.origin[:, np.newaxis]
+            distances[classes] = _lengths(whitening.matrix @ centred - centres[:, :, np.newaxis])
+            bounds[classes] = np.linalg.norm(whitening.matrix) * _lengths(centred)
+        bounds = 4 * gamma(len(features) + 8, np.float64) * (bounds + distances) + TINY
+        return np.maximum(distances - bounds, 0), distances + bounds
 
     @staticmethod
     def check(model: Model) -> None:
@@ -159,3 +208,52 @@ class MinimumDistancePredictor:
             raise ModelFileError("its class centres are not finite numbers")
         if owners.dtype.kind != "i" or not ((owners >= 0) & (owners < len(whitening))).all():
             raise ModelFileError("one of its classes uses a matrix that is not there")
+
+
+class _EuclideanRanges:
+    """Gives between which numbers Euclidean distances lie, from one product: [-2c, |c|², 1] · [x, 1, |x|²].
+
+    Both are taken around the mean of the centres.  The factors of the p + 2 terms went through at most p + 8
+    roundings, so that the product errs by at most gamma(2p + 16) (|x| + |c|)².  So does the element-wise sum of
+    squares; their sum is doubled for the roundings of the lengths.  Roots are monotonic.
+    """
+
+    def __init__(self, centres: np.ndarray) -> None:
+        self.origin = centres.mean(axis=0)[:, np.newaxis]
+        with np.errstate(over="ignore", invalid="ignore"):
+            centred = centres - self.origin.T
+            squares = np.square(centred).sum(axis=1)
+            self.factors = np.column_stack((-2 * centred, squares, np.ones(len(centres))))
+            self.lengths = np.sqrt(squares)[:, np.newaxis]
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        factors = np.ones((self.factors.shape[1], len(rows)))
+        factors[:-2] = columns(rows) - self.origin
+        factors[-1] = np.square(factors[:-2]).sum(axis=0)
+        squares = self.factors @ factors
+        bounds = 4 * gamma(2 * len(factors) + 12, np.float64) * (self.lengths + np.sqrt(factors[-1])) ** 2 + TINY
+        return np.sqrt(np.maximum(squares - bounds, 0)), np.sqrt(squares + bounds)
+
+
+class _AngleRanges:
+    """Gives between which numbers spectral angles lie, from one product of unit vectors.
+
+    Its p terms went through at most p + 8 roundings each, and so did those of the element-wise cosine: both err by at
+    most gamma(2p + 16), since Σ |x c| <= |x| |c|.  The arc cosine, which falls, adds gamma(8) of the angle to each.
+    """
+
+    def __init__(self, centres: np.ndarray) -> None:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self.directions = centres / np.sqrt(np.square(centres).sum(axis=1))[:, np.newaxis]
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features = columns(rows)
+        cosines = self.directions @ (features / _lengths(features))
+        bound, share = 2 * gamma(2 * len(features) + 24, np.float64), gamma(32, np.float64)
+        low = np.arccos(np.clip(cosines + bound, -1, 1)) * (1 - share)
+        return low, np.arccos(np.clip(cosines - bound, -1, 1)) * (1 + share)
+
+
+def _lengths(columns: np.ndarray) -> np.ndarray:
+    """Return the lengths of *columns* (..., predictors, rows)."""
+    return np.sqrt(np.square(columns).sum(axis=-2))

@@ -27,7 +27,8 @@ class Model:
 
     ``arrays`` are the learner's own numbers (for a forest: its trees); ``training`` is a JSON-like
     dictionary: ``rows``, ``bytes``, ``accuracy``, and where they exist ``confusion`` (actual × predicted,
-    in the order of ``classes``), ``out_of_bag_error``, ``importance`` (one number per predictor).
+    in the order of ``classes``), ``out_of_bag_error``, ``importance`` (one number per predictor), ``statistics``
+    (numbers, texts and lists of numbers by name).
     """
 
     learner_id: str
@@ -202,7 +203,7 @@ def _check_training(model: Model) -> None:
     for key in ("rows", "bytes"):
         if key in summary and not _is_count(summary[key]):
             refuse(f"{key!r} in its training summary is not a count")
-    for key in ("accuracy", "out_of_bag_error", "rmse", "bias"):
+    for key in ("accuracy", "out_of_bag_error", "rmse", "mae", "bias"):
         if not _is_number(summary.get(key)):
             refuse(f"{key!r} in its training summary is not a number")
     confusion = summary.get("confusion", [[0] * labels] * labels)
@@ -213,9 +214,9 @@ def _check_training(model: Model) -> None:
     for key, (length, is_right) in lists.items():
         if key in summary and not _is_list(summary[key], length, is_right):
             refuse(f"{key!r} in its training summary is not a list of {length} numbers")
-    for key in ("target", "statistics"):
+    for key, is_right in (("target", _is_number), ("statistics", _is_statistic)):
         numbers = summary.get(key, {})
-        if not isinstance(numbers, dict) or not all(_is_number(number) for number in numbers.values()):
+        if not isinstance(numbers, dict) or not all(is_right(number) for number in numbers.values()):
             refuse(f"{key!r} in its training summary does not hold numbers")
 
 
@@ -225,6 +226,14 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return value is None or type(value) in (int, float)
+
+
+def _is_statistic(value: Any) -> bool:
+    """Tell whether *value* is a number, a text, a list of numbers or a table of them (lists of equal length)."""
+    rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    if len(rows) == 1 and not isinstance(rows[0], list):
+        return _is_number(value) or isinstance(value, str)
+    return all(_is_list(row, len(rows[0]), _is_number) for row in rows)
 
 
 def _is_list(value: Any, length: int, is_right: Any) -> bool:

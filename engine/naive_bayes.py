@@ -1,4 +1,8 @@
-"""Naive Bayes with Earth Engine's semantics (reference 2.9): a multinomial model of whole-number counts."""
+"""Naive Bayes with Earth Engine's semantics (reference 2.9): a multinomial model of whole-number counts.
+
+A matrix product tells between which numbers each score lies; the scores themselves, whose bits do not depend on other
+rows, are only needed where that leaves two answers (see `rounding`).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,17 @@ from .learners import CLASSIFICATION, MULTIPROBABILITY
 from .limits import counted
 from .models import Model
 from .prediction import NO_CLASS
-from .probabilities import single_probability
+from .probabilities import output_bands, single_probability
 from .progress import Progress
+from .rounding import gamma, same_float32, surely_largest
 from .spans import row_spans
 from .training import Fit, Samples
 
 TINY = 1e-20  # keeps the prior of a class without counted samples above 0
 NEVER = -1e300  # stands for the logarithm of 0, which times 0 is not a number
 IMPOSSIBLE = -1e250  # no sum without NEVER comes near it, every sum with it is below
+EXPONENT = 750  # e to the power of minus it is 0
+SMALLEST = 1e-300  # less is 0 as float32, too
 
 
 def fit_naive_bayes(samples: Samples, mode: str, threads: int, progress: Progress, *, lambda_: float) -> Fit:
@@ -87,13 +94,12 @@ class NaiveBayesPredictor:
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
         self.log_priors = np.log(priors(model))[:, np.newaxis]
         likelihoods = conditional_probabilities(model)
-        self.log_likelihoods = np.log(likelihoods, out=np.full_like(likelihoods, NEVER), where=likelihoods > 0)
+        logarithms = np.log(likelihoods, out=np.full_like(likelihoods, NEVER), where=likelihoods > 0)
+        self.log_likelihoods = np.minimum(logarithms, 0)
 
     def bands(self, mode: str) -> tuple[str, ...]:
         """Names of the output bands of *mode*."""
-        if mode == MULTIPROBABILITY:
-            return self.names
-        return ("classification",) if mode == CLASSIFICATION else ("probability",)
+        return output_bands(mode, self.names)
 
     def gives_classes(self, mode: str) -> bool:
         return mode == CLASSIFICATION
@@ -108,20 +114,53 @@ class NaiveBayesPredictor:
         for span in row_spans(len(features), len(self.names)):
             check()
             positive = np.maximum(columns(features[span]), 0)
-            with np.errstate(over="ignore"):  # of NEVER
-                scores = summed(x * weights[:, np.newaxis] for x, weights in zip(positive, self.log_likelihoods.T))
-                scores = np.maximum(scores, NEVER)
-            scores += self.log_priors
-            best = scores.max(axis=0)
-            known = positive.any(axis=0) & (best > IMPOSSIBLE)
-            if mode == CLASSIFICATION:
-                result[0, span] = np.where(known, self.class_values[scores.argmax(axis=0)], NO_CLASS)
-                continue
+            scores, bounds = self._estimate(positive)
+            result[:, span], settled = self._outputs(scores, bounds, positive, mode)
+            rest = np.flatnonzero(~settled)
+            if rest.size:
+                positive = np.ascontiguousarray(positive[:, rest])
+                scores = self._scores(positive)
+                result[:, span.start + rest], _ = self._outputs(scores, np.zeros_like(scores), positive, mode)
+        return result
+
+    def _scores(self, positive: np.ndarray) -> np.ndarray:
+        """Return (classes, rows) for *positive* (predictors, rows): what counts, each row's bits its own."""
+        with np.errstate(over="ignore"):  # of NEVER
+            scores = summed(x * weights[:, np.newaxis] for x, weights in zip(positive, self.log_likelihoods.T))
+            scores = np.maximum(scores, NEVER)
+        scores += self.log_priors
+        return scores
+
+    def _estimate(self, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores by a matrix product, and how far `_scores` can be from them.
+
+        No term is positive: both sums and the prior, p + 1 roundings, err by at most gamma(p + 1) of the sum's
+        magnitude and the prior's, which themselves are known that well.  NEVER has no useful bound.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = self.log_likelihoods @ positive
+            bounds = 2 * gamma(len(positive) + 4, np.float64) * (np.abs(sums) + np.abs(self.log_priors))
+            return sums + self.log_priors, bounds
+
+    def _outputs(
+        self, scores: np.ndarray, bounds: np.ndarray, positive: np.ndarray, mode: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the output of *mode*, and for which rows no scores within *bounds* have another one."""
+        best = scores.max(axis=0)
+        known = positive.any(axis=0) & (best > IMPOSSIBLE)
+        if mode == CLASSIFICATION:
+            with np.errstate(invalid="ignore"):
+                settled = surely_largest(scores - bounds, scores + bounds)
+            return np.where(known, self.class_values[scores.argmax(axis=0)], NO_CLASS), settled
+        with np.errstate(invalid="ignore"):
             posterior = np.exp(scores - best)
             posterior /= summed(row.copy() for row in posterior)
-            shown = posterior if mode == MULTIPROBABILITY else single_probability(posterior)
-            result[:, span] = np.where(known, shown, np.nan)
-        return result
+            # Of both results: two scores in each ratio of the sum, their difference, its exponential, the sum itself.
+            share = 4 * bounds.max(axis=0) + 4 * gamma(EXPONENT + len(scores) + 16, np.float64)
+            share = np.where(share < 1, share, np.inf)  # beyond it e^x - 1 is not below 2x
+            settled = same_float32(posterior * (1 - share) - SMALLEST, posterior * (1 + share) + SMALLEST).all(axis=0)
+        shown = posterior if mode == MULTIPROBABILITY else single_probability(posterior)
+        return np.where(known, shown, np.nan), settled
 
     @staticmethod
     def check(model: Model) -> None:

@@ -12,12 +12,12 @@ from .cluster import cluster_map
 from .errors import Canceled, RasterError, SettingError
 from .images import Image, gdal_cache
 from .journal import Journal, fingerprint
-from .learners import CLASSIFICATION
+from .learners import CLASSIFICATION, CLUSTERING
 from .models import Model
 from .outputs import FLOAT, RasterWriter, class_type
 from .progress import Progress
 from .tiles import Window, iter_tiles
-from .workers import ordered_map, thread_count
+from .workers import one_blas_thread, ordered_map, thread_count
 
 ROWS_AT_ONCE = 65_536  # few enough to stay in the cache and to answer a cancel at once
 VALUES_AT_ONCE = 2**22  # bounds the rows of modes with many outputs
@@ -86,7 +86,7 @@ def predict_image(
         progress.message(f"Tiles of {side} instead of {tile_size} pixels keep the run within {memory_limit} MB.")
     windows = list(iter_tiles(window.rows, window.columns, side))
     predicted = 0
-    with gdal_cache(cache_megabytes(memory_limit)), tiling.writer(output) as writer:
+    with one_blas_thread, gdal_cache(cache_megabytes(memory_limit)), tiling.writer(output) as writer:
         journal = Journal(output, tiling.fingerprint(side)) if resume else None
         results = tiling.results(windows, journal, scheduler, progress)
         for done, (tile, (values, count)) in enumerate(zip(windows, results), 1):
@@ -103,7 +103,7 @@ def predict_image(
 def predict_rows(
     model: Model, features: np.ndarray, mode: str = "", threads: int = 1, progress: Progress | None = None
 ) -> np.ndarray:
-    """Return (bands, rows) for float32 *features* (rows, predictors), finite."""
+    """Return (bands, rows) for *features* (rows, predictors), finite: float32, for clusterers also float64."""
     progress = progress or Progress()
     mode = model.output_mode(mode)
     predictor = model.learner.load_predictor(model)
@@ -113,9 +113,10 @@ def predict_rows(
 
     spans = list(_spans(len(features), len(predictor.bands(mode))))
     parts = []
-    for part in ordered_map(predict, spans, threads, progress):
-        parts.append(part)
-        progress(len(parts), len(spans))
+    with one_blas_thread:
+        for part in ordered_map(predict, spans, threads, progress):
+            parts.append(part)
+            progress(len(parts), len(spans))
     kind = np.int32 if predictor.gives_classes(mode) else np.float32
     return np.concatenate(parts, axis=1) if parts else np.empty((len(predictor.bands(mode)), 0), dtype=kind)
 
@@ -166,7 +167,7 @@ class _Tiling:
             self.image.grid.part(self.window),
             self.bands,
             self.sample_type,
-            self.model.classes if self.mode == CLASSIFICATION else (),
+            self.model.classes if self.mode in (CLASSIFICATION, CLUSTERING) else (),
             [*self.image.paths, *(self.mask.paths if self.mask else ())],
             threads=self.threads,
         )

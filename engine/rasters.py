@@ -11,6 +11,7 @@ import numpy as np
 from osgeo import gdal
 
 from .errors import RasterError
+from .gaps import fill_nan
 from .grids import Grid
 from .tiles import Window
 
@@ -79,15 +80,15 @@ class Raster:
         shared: np.ndarray | None = None
         for layer, band in zip(values, wanted):
             if band.nodata is not None:
-                layer[_equal(layer, band)] = np.nan
+                fill_nan(layer, _equal(layer, band))
             elif band.mask_flags & gdal.GMF_ALL_VALID:
                 continue
             elif band.mask_flags & gdal.GMF_PER_DATASET:
                 if shared is None:
                     shared = self._masked(dataset, band, window, place)
-                layer[shared] = np.nan
+                fill_nan(layer, shared)
             else:
-                layer[self._masked(dataset, band, window, place)] = np.nan
+                fill_nan(layer, self._masked(dataset, band, window, place))
         return values
 
     def close(self) -> None:

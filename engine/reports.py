@@ -1,106 +1,43 @@
-"""Reports as small HTML pages that stand alone: no script, nothing fetched, readable by browsers and by Qt's rich text.
-
-Blocks take plain text and return HTML; every text is escaped where it enters.
-"""
+"""What each report says; `html_blocks` has the pieces."""
 
 from __future__ import annotations
 
 import math
-from html import escape
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from .accuracy import ErrorMatrix, matrix_of_counts
-from .files import PathLike, write_atomically
-from .learners import REGRESSION, parameter_name
-from .limits import NEARLY, OK, OVER, Gauge, mebibytes, percent, thousands, verdict
+from .html_blocks import (
+    BAR_COLOUR,
+    UNDEFINED,
+    Figure,
+    Shaded,
+    bar,
+    bars,
+    heading,
+    key_values,
+    page,
+    paragraph,
+    preformatted,
+    ratio,
+    swatch,
+    table,
+)
+from .learners import REGRESSION
+from .limits import NEARLY, OK, OVER, Gauge, mebibytes, percent, verdict
 from .models import Model
+from .plots import Line, line_plot, scatter_plot
+from .residuals import Residuals
+from .settings import parameter_name
 
 STATE_COLOURS = {OK: "#2e7d32", NEARLY: "#d98c00", OVER: "#c62828"}
 VERDICTS = {OK: "within the caps", NEARLY: "near a cap", OVER: "over a cap"}
-BAR_COLOUR, TRACK_COLOUR, DIAGONAL_COLOUR = "#3a76b8", "#e6e9ec", "#d7ead9"
-BAR_WIDTH = 220  # pixels
+DIAGONAL_COLOUR = "#d7ead9"
 ALL_LABELS = 30  # with more classes the report leaves out those that never occur
 TREE_LINES = 200  # of the one tree that a report shows
-UNDEFINED = "undefined"
-
-STYLE = """
-body { font-family: sans-serif; color: #20262c; background-color: #ffffff; margin: 24px; max-width: 1100px; }
-h1 { font-size: 22px; margin-bottom: 4px; }
-h2 { font-size: 16px; margin-top: 24px; margin-bottom: 6px; }
-p { margin-top: 4px; margin-bottom: 8px; }
-table { border-collapse: collapse; }
-th { text-align: left; background-color: #f1f3f5; }
-pre { font-family: monospace; font-size: 12px; background-color: #f6f7f8; padding: 8px; }
-"""
-
-
-def page(title: str, *blocks: str) -> str:
-    """Return a whole page; *blocks* are HTML, *title* is text."""
-    head = f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>'
-    body = "\n".join((f"<h1>{escape(title)}</h1>", *blocks))
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
-
-
-def heading(text: str) -> str:
-    return f"<h2>{escape(text)}</h2>"
-
-
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
-def preformatted(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
-
-
-def key_values(rows: Iterable[tuple[str, Any]]) -> str:
-    """Return a table of names and values."""
-    return _table("".join(f"<tr>{_cell(name, 'th')}{_cell(_shown(value))}</tr>" for name, value in rows))
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table; numbers and `Figure` stand right, `Html` goes in as it is, everything else is text."""
-    first = "".join(_cell(text, "th") for text in header)
-    return _table(
-        f"<tr>{first}</tr>" + "".join("<tr>" + "".join(_value_cell(value) for value in row) + "</tr>" for row in rows)
-    )
-
-
-class Html(str):
-    """Text that is HTML already, from a block of this module."""
-
-
-class Figure(str):
-    """Text that stands for a number."""
-
-
-class Shaded(NamedTuple):
-    """A table cell's value on a coloured ground."""
-
-    value: Any
-    colour: str
-
-
-def swatch(colour: str) -> Html:
-    """Return a small patch of *colour* ("#rrggbb")."""
-    return Html(f'<span style="background-color: {escape(colour)};">&nbsp;&nbsp;&nbsp;&nbsp;&nbsp;</span>')
-
-
-def bar(share: float, colour: str = BAR_COLOUR) -> Html:
-    """Return a horizontal bar that is full at 1 (and stays full above)."""
-    filled = round(BAR_WIDTH * min(max(share, 0), 1))
-    cells = ((filled, colour), (BAR_WIDTH - filled, TRACK_COLOUR))
-    inner = "".join(f'<td width="{width}" bgcolor="{escape(fill)}">&nbsp;</td>' for width, fill in cells if width)
-    return Html(f'<table width="{BAR_WIDTH}" border="0" cellspacing="0" cellpadding="0"><tr>{inner}</tr></table>')
-
-
-def bars(header: Sequence[str], rows: Iterable[tuple[str, float]]) -> str:
-    """Return shares (of 1) as bars with their percentage; the longest bar is full."""
-    rows = list(rows)
-    longest = max((share for _, share in rows), default=0)
-    return table(
-        header, [(name, bar(share / longest if longest > 0 else 0), Figure(percent(share))) for name, share in rows]
-    )
+MOST_CLUSTERS = 100  # that a report lists
+WORST_ROWS = 20  # with the largest residuals
 
 
 def matrix_table(matrix: ErrorMatrix, beta: float = 1) -> str:
@@ -135,11 +72,6 @@ def gauges_table(gauges: Iterable[Gauge]) -> str:
     return table(["Cap", "Used", "Share", "Figures", "What to change"], rows)
 
 
-def ratio(number: float | None) -> Figure:
-    """Return a ratio with four decimals, or "undefined" for NaN and None."""
-    return Figure(UNDEFINED if number is None or math.isnan(number) else f"{number:.4f}")
-
-
 def accuracy_report(
     matrix: ErrorMatrix, beta: float = 1, title: str = "Error matrix", skipped: int = 0, ignored: int = 0
 ) -> str:
@@ -154,6 +86,22 @@ def accuracy_report(
     return page(title, key_values(rows), heading("Matrix"), *_matrix_blocks(matrix, beta))
 
 
+def regression_report(
+    measures: Residuals, observed: np.ndarray, predicted: np.ndarray, title: str, skipped: int = 0
+) -> str:
+    """Return the page that compares *observed* and *predicted* (rows,); *skipped* rows had no value."""
+    figures = (
+        ("Root mean square error (RMSE)", measures.rmse),
+        ("Mean absolute error (MAE)", measures.mae),
+        ("R²", measures.r_squared),
+        ("Bias (mean of predicted − observed)", measures.bias),
+    )
+    rows: list[tuple[str, Any]] = [(name, UNDEFINED if value != value else value) for name, value in figures]
+    rows.append(("Rows compared", measures.rows))
+    rows += [("Rows without a value", skipped)] if skipped else []
+    return page(title, key_values(rows), *_residual_blocks(observed, predicted))
+
+
 def limits_report(gauges: Sequence[Gauge]) -> str:
     """Return the page of the caps."""
     state = verdict(gauges)
@@ -161,10 +109,19 @@ def limits_report(gauges: Sequence[Gauge]) -> str:
     return page("Earth Engine's caps", coloured, gauges_table(gauges))
 
 
-def training_report(model: Model, gauges: Sequence[Gauge] = ()) -> str:
-    """Return the page of a training: settings, classes, importance, how well the samples are met, caps."""
+def training_report(
+    model: Model, gauges: Sequence[Gauge] = (), fitted: tuple[np.ndarray, np.ndarray] | None = None
+) -> str:
+    """Return the page of a training: settings, classes, importance, how well the samples are met, caps.
+
+    *fitted* is observed and predicted (rows,) of the training samples of a regression.
+    """
     training = model.training
     blocks = [paragraph(_headline(model)), key_values(_training_rows(model)), *_model_blocks(model)]
+    if model.learner.clusters:
+        blocks += _cluster_blocks(model)
+    if fitted is not None:
+        blocks += [heading("Training samples, predicted by the model"), *_residual_blocks(*fitted)]
     if training.get("importance"):
         blocks += _importance_blocks(dict(zip(model.predictors, training["importance"])))
     if training.get("confusion"):
@@ -183,22 +140,15 @@ def explain_report(model: Model, explanation: Mapping[str, Any]) -> str:
     tree = explanation.get("tree")
     trees = explanation.get("trees") or ([tree] if tree else [])
     scalars = [(key, value) for key, value in sorted(explanation.items()) if isinstance(value, (int, float, str))]
-    rows = [(key, value) for key, value in scalars if key != "tree"]
+    rows = [(key, value) for key, value in scalars if key not in ("tree", "text")]
     blocks = [paragraph(_headline(model)), key_values(rows), *_model_blocks(model)]
+    if model.learner.clusters:
+        blocks += _cluster_blocks(model)
     if explanation.get("importance"):
         blocks += _importance_blocks(explanation["importance"])
     if trees:
-        lines = str(trees[0]).splitlines()
-        blocks += [heading(f"First of {len(trees):,} trees" if len(trees) > 1 else "Tree")]
-        blocks += [preformatted("\n".join(lines[:TREE_LINES]))]
-        if len(lines) > TREE_LINES:
-            blocks += [paragraph(f"… and {len(lines) - TREE_LINES:,} more lines in the JSON file.")]
+        blocks += [heading(f"First of {len(trees):,} trees" if len(trees) > 1 else "Tree"), *_lines(str(trees[0]))]
     return page(f"Explanation: {model.learner.title}", *blocks)
-
-
-def write_report(path: PathLike, html: str) -> None:
-    """Write *html* under its final name only when it is complete; raises `StorageError`."""
-    write_atomically(path, html.encode("utf-8"))
 
 
 def _headline(model: Model) -> str:
@@ -216,7 +166,7 @@ def _training_rows(model: Model) -> list[tuple[str, Any]]:
         rows.append(("Training data", mebibytes(training["bytes"])))
     if "accuracy" in training:
         rows.append(("R² of the training samples" if regression else "Training accuracy", ratio(training["accuracy"])))
-    for key, title in (("rmse", "Root mean square error"), ("bias", "Bias")):
+    for key, title in (("rmse", "Root mean square error"), ("mae", "Mean absolute error"), ("bias", "Bias")):
         if training.get(key) is not None:
             rows.append((title, f"{training[key]:.6g}"))
     if training.get("out_of_bag_error") is not None:
@@ -232,7 +182,7 @@ def _model_blocks(model: Model) -> list[str]:
     ]
     blocks = [heading("Settings"), key_values(settings)] if settings else []
     blocks += [heading("Predictors"), paragraph(", ".join(model.predictors))]
-    if model.classes:
+    if model.classes and not model.learner.clusters:
         columns = [("Samples", "class_rows"), ("Regions", "class_regions")]
         counted = [(title, model.training[key]) for title, key in columns if model.training.get(key)]
         rows = [
@@ -240,6 +190,62 @@ def _model_blocks(model: Model) -> list[str]:
             for index, item in enumerate(model.classes)
         ]
         blocks += [heading("Classes"), table(["", "Value", "Name", *(title for title, _ in counted)], rows)]
+    return blocks
+
+
+def _cluster_blocks(model: Model) -> list[str]:
+    """Return what there is of: sizes and centres, a plot of the centres, the curve over the number of clusters."""
+    statistics = model.training.get("statistics", {})
+    sizes, centres = statistics.get("clusterSizes") or [], statistics.get("centres") or []
+    blocks = [heading("Clusters")]
+    sums = (
+        ("Sum of squared distances within clusters", "withinClusterSumOfSquares"),
+        ("Sum of distances within clusters", "withinClusterSumOfDistances"),
+        ("Bayesian information criterion (BIC)", "bic"),
+    )
+    figures = [(title, statistics[key]) for title, key in sums if statistics.get(key) is not None]
+    blocks += [key_values(figures)] if figures else []
+    rows = [
+        [swatch(item.colour), item.value, *sizes[index : index + 1], *(centres[index] if centres else ())]
+        for index, item in enumerate(model.classes[:MOST_CLUSTERS])
+    ]
+    columns = (["Samples"] if sizes else []) + (list(model.predictors) if centres else [])
+    blocks.append(table(["", "Cluster", *columns], rows))
+    if len(model.classes) > MOST_CLUSTERS:
+        blocks.append(paragraph(f"… and {len(model.classes) - MOST_CLUSTERS:,} more clusters."))
+    if centres:
+        lines = [Line(item.name, item.colour, centre) for item, centre in zip(model.classes, centres)]
+        blocks += [heading("Centres"), line_plot(model.predictors, lines[:MOST_CLUSTERS], "predictor", "centre")]
+    curve = statistics.get("calinskiHarabasz")
+    if curve:
+        places = [str(count) for count in statistics.get("clusterCounts", range(len(curve)))]
+        line = Line("", BAR_COLOUR, [math.nan if value is None else value for value in curve])
+        blocks += [heading("Calinski–Harabasz value, mean over the runs")]
+        blocks += [line_plot(places, [line], "number of clusters", "Calinski–Harabasz")]
+    if isinstance(statistics.get("text"), str):
+        blocks += [heading("Tree"), *_lines(statistics["text"])]
+    return blocks
+
+
+def _residual_blocks(observed: np.ndarray, predicted: np.ndarray) -> list[str]:
+    """Return the plot of predicted over observed and the rows that are farthest off."""
+    errors = predicted.astype(np.float64) - observed
+    known = np.flatnonzero(np.isfinite(errors))
+    worst = known[np.argsort(-np.abs(errors[known]), kind="stable")[:WORST_ROWS]]
+    rows = [[int(row) + 1, float(observed[row]), float(predicted[row]), float(errors[row])] for row in worst]
+    return [
+        scatter_plot(observed[known].tolist(), predicted[known].tolist(), "observed", "predicted"),
+        heading("Largest residuals"),
+        table(["Row", "Observed", "Predicted", "Residual"], rows),
+    ]
+
+
+def _lines(text: str) -> list[str]:
+    """Return the first lines of a long text."""
+    lines = text.splitlines()
+    blocks = [preformatted("\n".join(lines[:TREE_LINES]))]
+    if len(lines) > TREE_LINES:
+        blocks.append(paragraph(f"… and {len(lines) - TREE_LINES:,} more lines in the JSON file of Explain."))
     return blocks
 
 
@@ -261,27 +267,3 @@ def _matrix_blocks(matrix: ErrorMatrix, beta: float) -> list[str]:
 def _class_title(matrix: ErrorMatrix, index: int) -> str:
     label, name = str(matrix.labels[index]), matrix.names[index]
     return label if name == label else f"{label} {name}"
-
-
-def _table(rows: str) -> str:
-    return f'<table border="1" cellspacing="0" cellpadding="4" style="border-color: #cfd4d9;">{rows}</table>'
-
-
-def _cell(text: str, tag: str = "td") -> str:
-    return f"<{tag}>{escape(text)}</{tag}>"
-
-
-def _value_cell(value: Any) -> str:
-    fill = ""
-    if isinstance(value, Shaded):
-        value, fill = value.value, f' bgcolor="{escape(value.colour)}"'
-    if isinstance(value, Html):
-        return f"<td{fill}>{value}</td>"
-    right = ' align="right"' if isinstance(value, (int, float, Figure)) else ""
-    return f"<td{fill}{right}>{escape(_shown(value))}</td>"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return thousands(value) if isinstance(value, int) else f"{value:.6g}"

@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from .scan_order import scan_order
-from .trees import Shape
+from .trees import Shape, preorder
 
 NO_GAIN = 1e-12  # rounding; Smile asks for more than 0
 
@@ -79,7 +79,8 @@ def grow_scanned(
         feature.append(np.full(children, -1))
         threshold.append(np.zeros(children))
         low_child.append(np.zeros(children, dtype=np.int64))
-    return _preorder(feature, threshold, low_child, node_of_row)
+    shape, place = preorder(feature, threshold, low_child)
+    return shape, place[node_of_row]
 
 
 def _better(
@@ -134,25 +135,3 @@ def _rank_within(keys: np.ndarray) -> np.ndarray:
     ranks = np.empty(keys.size, dtype=np.int64)
     ranks[order] = np.arange(keys.size) - np.repeat(starts, np.diff(np.append(starts, keys.size)))
     return ranks
-
-
-def _preorder(feature: list, threshold: list, low_child: list, node_of_row: np.ndarray) -> tuple[Shape, np.ndarray]:
-    """Renumber nodes from breadth first to preorder: subtree sizes upwards, then places downwards."""
-    firsts = np.cumsum([0] + [nodes.size for nodes in feature])
-    child = np.concatenate(low_child)
-    sizes = np.ones(child.size, dtype=np.int64)
-    place = np.zeros(child.size, dtype=np.int64)
-    depths = [np.arange(start, end)[child[start:end] > 0] for start, end in zip(firsts[:-1], firsts[1:])]
-    for splits in reversed(depths):
-        sizes[splits] += sizes[child[splits]] + sizes[child[splits] + 1]
-    for splits in depths:
-        place[child[splits]] = place[splits] + 1
-        place[child[splits] + 1] = place[splits] + 1 + sizes[child[splits]]
-    order = np.argsort(place)
-    right = np.where(child > 0, place[np.where(child > 0, child + 1, 0)], 0)
-    shape = Shape(
-        np.concatenate(feature)[order].astype(np.int32),
-        np.concatenate(threshold)[order],
-        right[order].astype(np.int32),
-    )
-    return shape, place[node_of_row]

@@ -6,15 +6,19 @@ scikit-learn (libsvm inside) finds the support vectors; label order, folds and p
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
+from .classes import class_table
 from .errors import Canceled, SettingError, TableError
 from .learners import REGRESSION
 from .pairwise import fit_sigmoid, pairs
 from .progress import Progress
-from .svm_machine import FOR_REGRESSION, WITH_PAIRS, Kernel, blocks, decisions, decisions_of, given, vector_groups
+from .spans import row_spans
+from .svm_kernels import Kernel, decisions, decisions_of, given, vector_groups
+from .svm_machine import FOR_REGRESSION, WITH_PAIRS
 from .training import Fit, Samples, require_sklearn
 from .workers import ordered_map
 
@@ -64,6 +68,15 @@ def fit_svm(
     [solution] = ordered_map(lambda task, stop: solver.solve(*task), tasks, 1, progress)
     _warn_of_limit(solution, progress)
     return Fit(solution.arrays)
+
+
+def with_both_classes(samples: Samples, settings: Mapping[str, Any]) -> Samples:
+    """Return *samples* of class 0 or 1 alone with the other one in the table: a one-class machine needs none of it."""
+    if settings["svm_type"] != "ONE_CLASS" or [item.value for item in samples.classes] not in ([0], [1]):
+        return samples
+    [only] = samples.classes
+    table = class_table((0, 1), {only.value: only.name, 1 - only.value: f"not {only.name}"}, {only.value: only.colour})
+    return replace(samples, labels=np.full_like(samples.labels, only.value), classes=table)
 
 
 def largest_nu(counts: np.ndarray) -> float:
@@ -148,7 +161,10 @@ def _rows_of(samples: Samples, label: int) -> np.ndarray:
             f"SVM_TYPE ONE_CLASS needs samples of the classes 0 and 1, but {samples.class_property} has "
             f"{', '.join(map(str, values))}: remap it."
         )
-    return np.flatnonzero(samples.labels == label)
+    rows = np.flatnonzero(samples.labels == label)
+    if not rows.size:
+        raise SettingError(f"ONE_CLASS is {label}, but no sample is of that class: set it to {1 - label}.")
+    return rows
 
 
 def _warn_of_limit(solution: _Solution, progress: Progress) -> None:
@@ -244,15 +260,16 @@ def _fold_decisions(
         if solver.svm_type == "NU_SVC":
             solver = solver._replace(nu=min(solver.nu, NEARLY * largest_nu(np.bincount(seen))))
         arrays = solver.solve(features[~held_out], seen).arrays
-    own = targets[held_out]
+    own, held = targets[held_out], features[held_out]
     result = np.empty((groups - 1, own.size))
-    for part, rows in blocks(features[held_out], i.size):
+    for span in row_spans(own.size, i.size):
+        rows = np.ascontiguousarray(held[span].T, dtype=np.float64)
         decided = np.repeat(values[:, np.newaxis], rows.shape[1], axis=1)
         if arrays is not None:
             decided[has_i & has_j] = decisions(solver.kernel, arrays, rows, check)
-        for group in np.unique(own[part]):
-            columns = np.flatnonzero(own[part] == group)
-            result[:, part.start + columns] = decided[np.ix_(decisions_of(group, groups), columns)]
+        for group in np.unique(own[span]):
+            columns = np.flatnonzero(own[span] == group)
+            result[:, span.start + columns] = decided[np.ix_(decisions_of(group, groups), columns)]
     return result
 
 

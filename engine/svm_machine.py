@@ -1,13 +1,13 @@
-"""A support vector machine at work: kernels, decision values, votes, probabilities; numpy alone.
+"""A support vector machine at work: decision values, votes, probabilities; numpy alone.
 
-A matrix product's rounding depends on the number and place of rows (OpenBLAS's SkylakeX kernels even within a block
-of fixed size), so that tiles would not equal the whole.  Prediction therefore goes through the support vectors one by
-one, with element-wise operations on thousands of pixels each, whose results are the same wherever a pixel stands.
+Matrix products estimate the decision values; where their bounds do not settle what is asked for, the element-wise
+values of `svm_kernels` do.  Classes ask which one wins, regression for a float32 number, and probabilities go on with
+rounded decision values, element by element: a pixel has the same result wherever it stands.
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Iterator
 
 import numpy as np
 
@@ -15,82 +15,19 @@ from .errors import ModelFileError
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, REGRESSION
 from .models import Model
 from .pairwise import class_probabilities, pair_probabilities, pairs
+from .probabilities import output_bands, single_probability
+from .rounding import gamma, same_float32, surely_largest
+from .svm_kernels import LANES, Kernel, decisions, given, padded
+from .svm_products import Estimate, KernelProducts, LinearProducts, Products
 from .tree_apply import Check
 
 VOTING = "Voting"
 WITH_PAIRS, FOR_REGRESSION = ("C_SVC", "NU_SVC"), ("EPSILON_SVR", "NU_SVR")
 
-LANES = 64  # blocks are padded to multiples of it, so that no pixel falls into the remainder of a vectorised loop
 LARGEST_BLOCK = 8192  # pixels
-BLOCK_VALUES = 2**16  # of one work array, which then stays in the cache
-MOST_COUNTED_DECISIONS = 4096
-VECTORS_BETWEEN_CHECKS = 64
-
-
-class Kernel(NamedTuple):
-    """A kernel function with libsvm's defaults filled in."""
-
-    kind: str
-    degree: int
-    gamma: float
-    coef0: float
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], predictors: int) -> Kernel:
-        degree, gamma, coef0 = (settings[name] for name in ("degree", "gamma", "coef0"))
-        return cls(settings["kernel_type"], int(given(degree, 3)), given(gamma, 1 / predictors), given(coef0, 0.0))
-
-    def evaluate(self, rows: np.ndarray, vector: np.ndarray, work: np.ndarray, out: np.ndarray) -> None:
-        """Write the kernel of every column of *rows* (predictors, rows) and *vector* (predictors, 1) to *out* (rows,).
-
-        *work* has the shape of *rows*.
-        """
-        if self.kind == "RBF":
-            np.subtract(rows, vector, out=work)
-            np.multiply(work, work, out=work)
-            np.add.reduce(work, axis=0, out=out)
-            np.multiply(out, -self.gamma, out=out)
-            np.exp(out, out=out)
-            return
-        np.multiply(rows, vector, out=work)
-        np.add.reduce(work, axis=0, out=out)
-        if self.kind == "LINEAR":
-            return
-        np.multiply(out, self.gamma, out=out)
-        np.add(out, self.coef0, out=out)
-        if self.kind == "SIGMOID":
-            np.tanh(out, out=out)
-            return
-        base = out.copy()
-        for _ in range(self.degree - 1):
-            np.multiply(out, base, out=out)
-
-
-def decisions(kernel: Kernel, arrays: Mapping[str, np.ndarray], rows: np.ndarray, check: Check) -> np.ndarray:
-    """Return the decision values (decisions, rows) of *rows*, float64 (predictors, rows), a multiple of `LANES` rows.
-
-    Pairs are ordered as libsvm orders them; a value above 0 is for the first class of the pair.
-    """
-    result = np.repeat(arrays["intercept"][:, np.newaxis], rows.shape[1], axis=1)
-    work, values = np.empty_like(rows), np.empty(rows.shape[1])
-    if kernel.kind == "LINEAR":
-        for number, weight in enumerate(arrays["weight"]):
-            check()
-            kernel.evaluate(rows, weight[:, np.newaxis], work, values)
-            result[number] += values
-        return result
-    for group, vectors in vector_groups(arrays["support_counts"]):
-        coefficients = arrays["coefficient"][vectors]
-        total = np.zeros((coefficients.shape[1], rows.shape[1]))
-        shares = np.empty_like(total)
-        for number, vector in enumerate(arrays["support_vector"][vectors].astype(np.float64)):
-            if number % VECTORS_BETWEEN_CHECKS == 0:
-                check()
-            kernel.evaluate(rows, vector[:, np.newaxis], work, values)
-            np.multiply(coefficients[number][:, np.newaxis], values, out=shares)
-            total += shares
-        result[decisions_of(group, arrays["support_counts"].size)] += total
-    return result
+BLOCK_VALUES = 2**17  # of one work array, which then stays in the cache
+FINEST, LARGEST = 2.0**-18, 2.0**100  # of rounded decision values, which are ±1 where the margin ends
+TRIALS = 256  # support vectors that tell whether float32 is worth while
 
 
 def winners(decision_values: np.ndarray, groups: int, procedure: str) -> np.ndarray:
@@ -99,32 +36,74 @@ def winners(decision_values: np.ndarray, groups: int, procedure: str) -> np.ndar
     Margin adds up the decision values of a class, with the sign that speaks for it; Voting adds up their signs,
     which orders the classes as their numbers of won pairs do.  A value of 0 is for the second class of its pair.
     """
+    return _tally(_votes(decision_values) if procedure == VOTING else decision_values, groups, -1).argmax(axis=0)
+
+
+def sure_winners(estimate: Estimate, groups: int, procedure: str) -> np.ndarray:
+    """Tell for which columns all values within the bounds of *estimate* have the same winner."""
+    values, bounds = estimate
     if procedure == VOTING:
-        decision_values = np.where(decision_values > 0, 1.0, -1.0)
-    scores = np.zeros((groups, decision_values.shape[1]))
+        sure = np.abs(values) > bounds
+        values, bounds = np.where(sure, _votes(values), 0.0), np.where(sure, 0.0, 1.0)
+    else:
+        bounds = bounds + 2 * gamma(groups, np.float64) * (np.abs(values) + bounds)  # the sums' own roundings
+    scores, spreads = _tally(values, groups, -1), _tally(bounds, groups, 1)
+    return surely_largest(scores - spreads, scores + spreads) | ~spreads.any(axis=0)
+
+
+def _rounded(decision_values: np.ndarray) -> np.ndarray:
+    """Return the values that probabilities are made of: multiples of `FINEST` that are float32 numbers, too.
+
+    Rounding is monotonic, so that values on both sides of another one that round to the same value settle it.
+    """
+    steps = np.rint(np.clip(decision_values, -LARGEST, LARGEST) / FINEST)
+    return steps.astype(np.float32).astype(np.float64) * FINEST + 0.0  # which has one 0 only
+
+
+def _votes(decision_values: np.ndarray) -> np.ndarray:
+    return np.where(decision_values > 0, 1.0, -1.0)
+
+
+def _tally(values: np.ndarray, groups: int, sign: int) -> np.ndarray:
+    """Return (groups, rows): for each class the sum of its pairs' *values*, times *sign* where it is the second."""
+    scores = np.zeros((groups, values.shape[1]))
     start = 0
     for group in range(groups - 1):
-        values = decision_values[start : start + groups - 1 - group]
-        start += len(values)
-        scores[group] += values.sum(axis=0)
-        scores[group + 1 :] -= values
-    return scores.argmax(axis=0)
+        own = values[start : start + groups - 1 - group]
+        start += len(own)
+        scores[group] += own.sum(axis=0)
+        scores[group + 1 :] += sign * own
+    return scores
 
 
 class SvmPredictor:
     """Applies a machine to rows of predictors with numpy alone."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model, arrays = model, model.arrays
         self.kernel = Kernel.of(model.settings, len(model.predictors))
-        self.svm_type = model.settings["svm_type"]
+        self.svm_type, self.procedure = model.settings["svm_type"], model.settings["decision_procedure"]
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
+        self.fine: Products
+        if self.kernel.kind == "LINEAR":
+            self.fine = LinearProducts(arrays)
+        else:
+            self.fine = KernelProducts(self.kernel, arrays, np.float64)
+        self.coarse = None
+        if model.mode == CLASSIFICATION and self.kernel.kind in ("RBF", "SIGMOID"):
+            coarse = KernelProducts(self.kernel, arrays, np.float32)
+            every = 1 + len(arrays["support_vector"]) // TRIALS
+            some = np.ascontiguousarray(arrays["support_vector"][::every].T, dtype=np.float64)
+            # Support vectors lie near the boundaries: if most of these are settled, most pixels are.
+            if (
+                np.count_nonzero(self._settled(coarse.decisions(some, lambda: None), CLASSIFICATION))
+                > some.shape[1] / 2
+            ):
+                self.coarse = coarse
 
     def bands(self, mode: str) -> tuple[str, ...]:
         """Names of the output bands of *mode*."""
-        if mode == MULTIPROBABILITY:
-            return tuple(item.name for item in self.model.classes)
-        return ("probability",) if mode == PROBABILITY else ("classification",)
+        return output_bands(mode, tuple(item.name for item in self.model.classes))
 
     def gives_classes(self, mode: str) -> bool:
         return mode == CLASSIFICATION
@@ -133,12 +112,44 @@ class SvmPredictor:
         """Return (bands, rows): int32 class values for CLASSIFICATION, float32 otherwise."""
         kind = np.int32 if self.gives_classes(mode) else np.float32
         result: np.ndarray = np.empty((len(self.bands(mode)), len(features)), dtype=kind)
-        arrays = self.model.arrays
         with np.errstate(over="ignore", invalid="ignore"):  # a pixel far from all samples may overflow a polynomial
-            for part, rows in blocks(features, arrays["intercept"].size):
-                values = self._outputs(decisions(self.kernel, arrays, rows, check), mode, check)
-                result[:, part] = values[..., : part.stop - part.start]
+            for part in self._parts(len(features)):
+                rows = np.ascontiguousarray(features[part].T, dtype=np.float64)
+                values = self._outputs(padded(self._decisions(rows, mode, check)), mode, check)
+                result[:, part] = values[..., : rows.shape[1]]
         return result
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        width = max(len(self.model.predictors), self.model.arrays["intercept"].size)
+        step = max(LANES, min(LARGEST_BLOCK, BLOCK_VALUES // width))
+        return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
+
+    def _decisions(self, rows: np.ndarray, mode: str, check: Check) -> np.ndarray:
+        """Return (decisions, rows) for *rows* (predictors, rows): all that `_outputs` makes of it is the row's own."""
+        result = np.empty((self.model.arrays["intercept"].size, rows.shape[1]))
+        rest = np.arange(rows.shape[1])
+        for products in [self.coarse, self.fine] if self.coarse and self.gives_classes(mode) else [self.fine]:
+            estimate = products.decisions(rows[:, rest], check)
+            result[:, rest] = estimate.values
+            rest = rest[~self._settled(estimate, mode)]
+            if not rest.size:
+                break
+        else:
+            result[:, rest] = decisions(self.kernel, self.model.arrays, rows[:, rest], check)
+        if mode == REGRESSION:
+            return result.astype(np.float32) + np.float32(0)  # which has one 0 only
+        return result if self.gives_classes(mode) else _rounded(result)
+
+    def _settled(self, estimate: Estimate, mode: str) -> np.ndarray:
+        """Tell for which rows no values within the bounds have another output."""
+        values, bounds = estimate
+        if mode == REGRESSION:
+            return same_float32(values - bounds, values + bounds)[0]
+        if self.svm_type == "ONE_CLASS":
+            return (np.abs(values) > bounds)[0]
+        if mode == CLASSIFICATION:
+            return sure_winners(estimate, self.class_values.size, self.procedure)
+        return (_rounded(values - bounds) == _rounded(values + bounds)).all(axis=0)
 
     def _outputs(self, decision_values: np.ndarray, mode: str, check: Check) -> np.ndarray:
         if mode == REGRESSION:
@@ -148,15 +159,13 @@ class SvmPredictor:
             return np.where(decision_values > 0, inside, 1 - inside)
         order = self.model.arrays["label_order"]
         if mode == CLASSIFICATION:
-            procedure = self.model.settings["decision_procedure"]
-            return self.class_values[order][winners(decision_values, order.size, procedure)]
+            return self.class_values[order][winners(decision_values, order.size, self.procedure)]
         probabilities = np.empty((order.size, decision_values.shape[1]))
         sigmoids = self.model.arrays["sigmoid"]
         probabilities[order] = class_probabilities(pair_probabilities(decision_values, sigmoids), order.size, check)
         if mode == MULTIPROBABILITY:
             return probabilities
-        # Two classes: the probability of the larger label; more: of the most probable one (reference 3.2).
-        return probabilities[1] if order.size == 2 else probabilities.max(axis=0)
+        return single_probability(probabilities)
 
     @staticmethod
     def output_modes(model: Model) -> tuple[str, ...]:
@@ -212,36 +221,6 @@ def explain_svm(model: Model) -> dict[str, Any]:
     if kernel.kind == "LINEAR":
         explanation["weights"] = [dict(zip(model.predictors, row.tolist())) for row in arrays["weight"]]
     return explanation
-
-
-def blocks(features: np.ndarray, decision_count: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield *features* (rows, predictors) in parts: which rows, and float64 (predictors, rows), padded to `LANES`."""
-    width = max(features.shape[1], min(decision_count, MOST_COUNTED_DECISIONS))
-    step = max(LANES, min(LARGEST_BLOCK, BLOCK_VALUES // width // LANES * LANES))
-    for start in range(0, len(features), step):
-        part = slice(start, min(len(features), start + step))
-        rows = np.zeros((features.shape[1], -(-(part.stop - start) // LANES) * LANES))
-        rows[:, : part.stop - start] = features[part].T
-        yield part, rows
-
-
-def vector_groups(counts: np.ndarray) -> Iterator[tuple[int, slice]]:
-    """Yield the number of each group of support vectors, and where it lies."""
-    ends = np.cumsum(counts, dtype=np.int64).tolist()
-    return ((group, slice(end - int(count), end)) for group, (end, count) in enumerate(zip(ends, counts)))
-
-
-def decisions_of(group: int, groups: int) -> np.ndarray:
-    """Return the numbers of the decisions that *group* takes part in, by ascending other group."""
-    if groups == 1:
-        return np.array([0])
-    others = np.delete(np.arange(groups), group)
-    i, j = np.minimum(others, group), np.maximum(others, group)
-    return i * (2 * groups - i - 1) // 2 + j - i - 1
-
-
-def given(value: Any, default: float) -> Any:
-    return default if value is None else value
 
 
 def _shapes(groups: int, predictors: int, vectors: tuple[int, ...]) -> dict[str, tuple[type, tuple]]:

@@ -9,12 +9,13 @@ from typing import Any, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from .accuracy import ErrorMatrix
-from .classes import LandClass, class_table
+from .classes import LandClass, class_table, cluster_table
 from .errors import MissingLibraryError, SettingError, TableError
-from .learners import BY_ID, REGRESSION, Learner
+from .learners import BY_ID, CLASSIFICATION, CLUSTERING, REGRESSION, Learner
 from .models import Model
 from .numerals import as_numbers
 from .progress import Part, Progress
+from .residuals import residuals
 
 LARGEST_EXACT_INTEGER = 2**24  # of float32
 LARGEST_CLASS = 2**31 - 2  # one below the nodata value's mirror in Int32
@@ -24,7 +25,7 @@ class Table(NamedTuple):
     """One training table: what Earth Engine takes in one ``.train()`` call.
 
     features : float64 (rows, predictors)
-    labels : float64 (rows,) or a sequence of texts
+    labels : float64 (rows,) or a sequence of texts, None without classes (for clusterers)
     places : float64 (rows, 2) ground x, y of each sample, or None
     regions : the region (polygon) each sample comes from, or None
     """
@@ -40,8 +41,8 @@ class Table(NamedTuple):
 class Samples:
     """All training tables together, ready for a learner.
 
-    features : float32 (rows, predictors), finite
-    labels : int32 (rows,) positions in *classes*, or float64 (rows,) targets in regression
+    features : float32 (rows, predictors), finite; float64 for clusterers, whose ties hang on the last digits
+    labels : int32 (rows,) positions in *classes* (0 for clusterers), or float64 (rows,) targets in regression
     regions : int32 (rows,) numbers of the source regions over all tables, or None
     """
 
@@ -69,7 +70,9 @@ class Fit:
     importance : one number per predictor, or None
     out_of_bag_error : float, or None where the learner has none
     statistics : further numbers worth reporting, under Earth Engine's kind of names (camelCase)
-    predicted : int32 (rows,) the class of every sample, from a learner whose models give no classes
+    predicted : int32 (rows,) the class of every sample, from a learner whose models give no classes; of a clusterer
+        the cluster of every sample
+    clusters : number of clusters that the model tells apart, or None of a classifier
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -77,6 +80,7 @@ class Fit:
     out_of_bag_error: float | None = None
     statistics: Mapping[str, Any] | None = None
     predicted: np.ndarray | None = None
+    clusters: int | None = None
 
 
 def collect(
@@ -97,12 +101,15 @@ def collect(
     if not tables or not predictors:
         raise TableError("Training needs at least one table and one predictor.")
     tables = [_subsampled(table, subsampling, (subsampling_seed, number)) for number, table in enumerate(tables)]
-    features = np.concatenate([_single_precision(table, predictors, progress) for table in tables])
+    kept = _double_precision if mode == CLUSTERING else _single_precision
+    features = np.concatenate([kept(table, predictors, progress) for table in tables])
     if not len(features):
         raise TableError(f"The training tables have no rows{' left after SUBSAMPLING' if subsampling < 1 else ''}.")
     places, regions = _places(tables), _regions(tables)
     classes: tuple[LandClass, ...] = ()
-    if mode == REGRESSION:
+    if mode == CLUSTERING:
+        labels = np.zeros(len(features), dtype=np.int32)
+    elif mode == REGRESSION:
         labels = _targets(tables, class_property)
     else:
         labels, classes = _classes(tables, class_property, known_classes)
@@ -122,7 +129,8 @@ def train(
     progress = progress or Progress()
     learner = BY_ID[learner_id]
     settings = checked_settings(learner, mode, settings)
-    if mode != REGRESSION and len(samples.classes) < 2:
+    samples = learner.prepared(samples, settings)
+    if mode == CLASSIFICATION and len(samples.classes) < 2:
         raise TableError(
             f"Only one class: every sample has {samples.class_property} = {samples.classes[0].name}; add another class."
         )
@@ -132,12 +140,14 @@ def train(
         mode=mode,
         settings=settings,
         predictors=samples.predictors,
-        classes=samples.classes,
+        classes=samples.classes if fit.clusters is None else cluster_table(fit.clusters),
         class_property=samples.class_property,
         arrays=fit.arrays,
         training=_summary(samples, mode, fit),
         versions=_versions(),
     )
+    if mode == CLUSTERING:
+        return model
     summary = {**model.training, **_resubstitution(model, samples, fit, threads, Part(progress, 0.9, 1))}
     return replace(model, training=summary)
 
@@ -168,23 +178,23 @@ def _subsampled(table: Table, share: float, seed: tuple[int, int]) -> Table:
     kept = np.flatnonzero(np.random.default_rng(seed).random(len(table.features)) < share)
     return table._replace(
         features=table.features[kept],
-        labels=[table.labels[row] for row in kept] if _is_text(table.labels) else np.asarray(table.labels)[kept],
+        labels=_kept_labels(table.labels, kept),
         places=None if table.places is None else table.places[kept],
         regions=None if table.regions is None else [table.regions[row] for row in kept],
     )
+
+
+def _kept_labels(labels: Any, kept: np.ndarray) -> Any:
+    if labels is None:
+        return None
+    return [labels[row] for row in kept] if _is_text(labels) else np.asarray(labels)[kept]
 
 
 def _single_precision(table: Table, predictors: Sequence[str], progress: Progress) -> np.ndarray:
     """Return float32 features; warn where whole numbers lose digits, refuse what becomes infinite."""
     with np.errstate(over="ignore"):
         features = table.features.astype(np.float32)
-    infinite = ~np.isfinite(features)
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        raise TableError(
-            f"Predictor {predictors[column]} in row {row + 1} of {table.name!r} is {table.features[row, column]}: "
-            "it must be a finite number that fits into 32 bits."
-        )
+    _refuse_infinite(features, table, predictors)
     merged = (np.abs(table.features) > LARGEST_EXACT_INTEGER) & (features != table.features)
     for column in np.flatnonzero(merged.any(axis=0)):
         progress.warn(
@@ -192,6 +202,23 @@ def _single_precision(table: Table, predictors: Sequence[str], progress: Progres
             "cannot tell apart: subtract an offset first if the last digits matter."
         )
     return features
+
+
+def _double_precision(table: Table, predictors: Sequence[str], progress: Progress) -> np.ndarray:
+    """Return float64 features; refuse what prediction, in float32, could not hold."""
+    with np.errstate(over="ignore"):
+        _refuse_infinite(table.features.astype(np.float32), table, predictors)
+    return table.features
+
+
+def _refuse_infinite(features: np.ndarray, table: Table, predictors: Sequence[str]) -> None:
+    infinite = ~np.isfinite(features)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise TableError(
+            f"Predictor {predictors[column]} in row {row + 1} of {table.name!r} is {table.features[row, column]}: "
+            "it must be a finite number that fits into 32 bits."
+        )
 
 
 def _is_text(labels: Sequence) -> bool:
@@ -280,13 +307,13 @@ def _summary(samples: Samples, mode: str, fit: Fit) -> dict[str, Any]:
         summary["importance"] = [float(number) for number in fit.importance]
     if fit.statistics is not None:
         summary["statistics"] = dict(fit.statistics)
-    if mode != REGRESSION:
+    if mode == CLASSIFICATION:
         counts = np.bincount(samples.labels, minlength=len(samples.classes))
         summary["class_rows"] = [int(count) for count in counts]
         if samples.regions is not None:
             pairs = np.unique(np.column_stack((samples.labels, samples.regions)), axis=0)
             summary["class_regions"] = [int(n) for n in np.bincount(pairs[:, 0], minlength=len(samples.classes))]
-    else:
+    elif mode == REGRESSION:
         labels = samples.labels
         summary["target"] = {
             "minimum": float(labels.min()),
@@ -297,21 +324,16 @@ def _summary(samples: Samples, mode: str, fit: Fit) -> dict[str, Any]:
 
 
 def _resubstitution(model: Model, samples: Samples, fit: Fit, threads: int, progress: Progress) -> dict[str, Any]:
-    """Return accuracy and confusion matrix (or R², RMSE, bias) of the model on its own training samples."""
+    """Return accuracy and confusion matrix (or R², RMSE, MAE, bias) of the model on its own training samples."""
     from .prediction import NO_CLASS, predict_rows
 
     predicted = fit.predicted
     if predicted is None:
         predicted = predict_rows(model, samples.features, model.output_modes[0], threads, progress)[0]
     if model.mode == REGRESSION:
-        residuals = predicted.astype(np.float64) - samples.labels
-        spread = np.square(samples.labels - samples.labels.mean()).sum()
-        errors = np.square(residuals).sum()
-        return {
-            "accuracy": float(1 - errors / spread) if spread > 0 else None,
-            "rmse": float(np.sqrt(errors / samples.rows)),
-            "bias": float(residuals.mean()),
-        }
+        measures = residuals(samples.labels, predicted)
+        accuracy = measures.r_squared if np.isfinite(measures.r_squared) else None
+        return {"accuracy": accuracy, "rmse": measures.rmse, "mae": measures.mae, "bias": measures.bias}
     values = np.array([item.value for item in model.classes])
     size = values.size
     known = predicted != NO_CLASS

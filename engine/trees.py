@@ -7,7 +7,7 @@ over the levels of a tree and over the splits that a leaf limit keeps.
 from __future__ import annotations
 
 import heapq
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -51,11 +51,16 @@ def subtree_ends(right: np.ndarray) -> np.ndarray:
 
 def node_sums(right: np.ndarray, leaf_values: np.ndarray) -> np.ndarray:
     """Return for every node the sum of *leaf_values* (leaves, …) below it, added from the leaves upwards."""
-    sums = np.zeros((right.size, *leaf_values.shape[1:]), dtype=leaf_values.dtype)
-    sums[right == 0] = leaf_values
+    return node_totals(right, leaf_values, np.add)
+
+
+def node_totals(right: np.ndarray, leaf_values: np.ndarray, combine: np.ufunc) -> np.ndarray:
+    """Return for every node what *combine* (np.add, np.minimum …) makes of *leaf_values* (leaves, …) below it."""
+    totals = np.empty((right.size, *leaf_values.shape[1:]), dtype=leaf_values.dtype)
+    totals[right == 0] = leaf_values
     for nodes in reversed(list(levels(right))):
-        sums[nodes] = sums[nodes + 1] + sums[right[nodes]]
-    return sums
+        totals[nodes] = combine(totals[nodes + 1], totals[right[nodes]])
+    return totals
 
 
 class Collapsed(NamedTuple):
@@ -133,6 +138,33 @@ def square_scores(right: np.ndarray, population: np.ndarray, sums: np.ndarray) -
     splits = np.flatnonzero(right)
     scores[splits] = terms[splits + 1] + terms[right[splits]]
     return scores
+
+
+def preorder(
+    feature: Sequence[np.ndarray], threshold: Sequence[np.ndarray], low_child: Sequence[np.ndarray]
+) -> tuple[Shape, np.ndarray]:
+    """Return a tree given depth by depth, and the place of each of its nodes in it.
+
+    *low_child*: number of the lower child, nodes counted depth by depth; its sister follows; 0 at a leaf.
+    """
+    firsts = np.cumsum([0] + [nodes.size for nodes in feature])
+    child = np.concatenate(low_child)
+    sizes = np.ones(child.size, dtype=np.int64)
+    place = np.zeros(child.size, dtype=np.int64)
+    depths = [np.arange(start, end)[child[start:end] > 0] for start, end in zip(firsts[:-1], firsts[1:])]
+    for splits in reversed(depths):  # subtree sizes upwards, then places downwards
+        sizes[splits] += sizes[child[splits]] + sizes[child[splits] + 1]
+    for splits in depths:
+        place[child[splits]] = place[splits] + 1
+        place[child[splits] + 1] = place[splits] + 1 + sizes[child[splits]]
+    order = np.argsort(place)
+    right = np.where(child > 0, place[np.where(child > 0, child + 1, 0)], 0)
+    shape = Shape(
+        np.concatenate(feature)[order].astype(np.int32),
+        np.concatenate(threshold)[order],
+        right[order].astype(np.int32),
+    )
+    return shape, place
 
 
 def is_preorder(right: np.ndarray) -> bool:

@@ -1,14 +1,17 @@
 """Work in several threads, in order, with bounded memory, that stops at once when told to.
 
-The threads are daemons that nobody joins: a scikit-learn fit cannot be interrupted, and a thread pool's
-workers are joined at exit.  A function that runs here holds no file that must be closed.
+The threads are daemons that nobody waits for long: a scikit-learn fit cannot be interrupted, and a thread pool's
+workers are joined at exit.  A function that runs here holds no file that must be closed.  Threads that have nothing
+left to do are waited for, though: one that still closes its rasters while Python ends aborts the program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
+import time
 from collections import deque
 from typing import Callable, Iterable, Iterator, TypeVar, cast
 
@@ -19,6 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
+FAREWELL_SECONDS = 5.0  # for threads to end that have no work left
+SHORT_FAREWELL_SECONDS = 0.2  # for others
 
 
 def thread_count(threads: int) -> int:
@@ -52,7 +57,8 @@ def ordered_map(
             if not stop.is_set():
                 task.run(function, stop)
 
-    started = 0
+    started: list[threading.Thread] = []
+    farewell = SHORT_FAREWELL_SECONDS
     source = iter(items)
     exhausted = False
     try:
@@ -65,10 +71,11 @@ def ordered_map(
                     break
                 waiting.append(task)
                 tasks.put(task)
-                if started < count:
-                    threading.Thread(target=work, daemon=True).start()
-                    started += 1
+                if len(started) < count:
+                    started.append(threading.Thread(target=work, daemon=True))
+                    started[-1].start()
             if not waiting:
+                farewell = FAREWELL_SECONDS
                 return
             task = waiting.popleft()
             while not task.done.wait(POLL_SECONDS):
@@ -79,8 +86,46 @@ def ordered_map(
             yield cast(Result, task.result)
     finally:
         stop.set()
-        for _ in range(started):
+        for _ in started:
             tasks.put(None)
+        end = time.monotonic() + farewell
+        for thread in started:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+class OneBlasThread:
+    """Keeps matrix products in the thread that asks for them, as long as anyone is inside: ``with one_blas_thread:``.
+
+    Runs may overlap, and BLAS's number of threads is the whole program's: the first run limits it, the last one
+    releases it.  Without threadpoolctl, which comes with scikit-learn, products may be slower.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limit = contextlib.ExitStack()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._start()
+            self._inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.close()
+
+    def _start(self) -> None:
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            return
+        self._limit.enter_context(threadpool_limits(1, "blas"))
+
+
+one_blas_thread = OneBlasThread()
 
 
 class _Task:

@@ -15,8 +15,8 @@ from qgis.core import (
 )
 
 from ..engine.errors import RasterError, SettingError
-from ..engine.learners import Number
 from ..engine.progress import Progress
+from ..engine.settings import Number
 from .parameters import choice, number, set_advanced
 
 INPUT, BANDS, BAND_NAMES, RESAMPLING = "INPUT", "BANDS", "BAND_NAMES", "RESAMPLING"

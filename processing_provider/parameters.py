@@ -16,7 +16,8 @@ from qgis.core import (
     QgsProperty,
 )
 
-from ..engine.learners import Choice, Learner, Number, Setting, Switch, Text, parameter_name
+from ..engine.learners import Learner
+from ..engine.settings import Choice, Number, Setting, Switch, Text, parameter_name
 
 MODE = "MODE"
 
@@ -104,7 +105,8 @@ def _parameter(setting: Setting, label: str) -> QgsProcessingParameterDefinition
 def _value(algorithm: QgsProcessingAlgorithm, parameters: dict, context, setting: Setting) -> Any:
     name = parameter_name(setting.name)
     if isinstance(setting, Choice):
-        return algorithm.parameterAsEnumString(parameters, name, context) or None
+        given = parameters.get(name)  # as a child of a model, QGIS would take the default for an unknown word
+        return given if isinstance(given, str) else algorithm.parameterAsEnumString(parameters, name, context) or None
     if isinstance(setting, Switch):
         return algorithm.parameterAsBoolean(parameters, name, context)
     if isinstance(setting, Text):

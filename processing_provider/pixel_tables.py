@@ -15,9 +15,9 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QMetaType
 
 from ..engine import sidecar
-from ..engine.learners import SEED as SEED_ROW
-from ..engine.learners import Number
 from ..engine.progress import Progress
+from ..engine.settings import SEED as SEED_ROW
+from ..engine.settings import Number
 from .blocks import add_grid
 from .parameters import number, set_advanced
 from .running import add_threads, read_threads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 from qgis.core import (
     NULL,
@@ -15,12 +15,20 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsVectorLayer,
 )
-from qgis.PyQt.QtCore import Qt
+from qgis.PyQt.QtCore import QMetaType, Qt
 
 from ..engine import sidecar
 from ..engine.errors import TableError
 from ..engine.progress import Progress
-from .tables import CHECK_EVERY, SYSTEM_INDEX, load_style, notes_of, renderer_classes
+from .tables import CHECK_EVERY, SYSTEM_INDEX, Source, load_style, notes_of, renderer_classes
+
+
+class Column(NamedTuple):
+    """A new field: its name, its type (int, float or str), and a value or None for each row."""
+
+    name: str
+    kind: type
+    values: list
 
 
 def source_layer(algorithm: QgsProcessingAlgorithm, parameters: dict, context, name: str) -> QgsVectorLayer:
@@ -72,6 +80,38 @@ def batches(
             yield features
             features = []
     yield features
+
+
+def fields_with(source: Source, columns: Sequence[Column]) -> QgsFields:
+    """Return the fields of *source* and the new ones; an old field of the same name gives way."""
+    types = {int: QMetaType.Type.Int, float: QMetaType.Type.Double, str: QMetaType.Type.QString}
+    fields = QgsFields()
+    for index in _kept(source, columns):
+        fields.append(source.fields.at(index))
+    for column in columns:
+        fields.append(QgsField(column.name, types[column.kind]))
+    return fields
+
+
+def rows_with(source: Source, columns: Sequence[Column], progress: Progress) -> Iterator[list[QgsFeature]]:
+    """Yield the features of *source* with the values of *columns* in lists, ready to be written."""
+    fields, kept = fields_with(source, columns), _kept(source, columns)
+    features: list[QgsFeature] = []
+    for row, feature in enumerate(source.features.getFeatures()):
+        old = feature.attributes()
+        feature.setFields(fields, False)
+        feature.setAttributes([*(old[index] for index in kept), *(column.values[row] for column in columns)])
+        features.append(feature)
+        if len(features) == CHECK_EVERY:
+            progress(row, len(columns[0].values))
+            yield features
+            features = []
+    yield features
+
+
+def _kept(source: Source, columns: Sequence[Column]) -> list[int]:
+    new = {column.name.lower() for column in columns}
+    return [index for index, field in enumerate(source.fields) if field.name().lower() not in new]
 
 
 def plain(value: Any) -> Any:

@@ -14,8 +14,8 @@ from qgis.core import (
 
 from ..engine import limits
 from ..engine.errors import ModelFileError
-from ..engine.learners import Number
 from ..engine.progress import Progress
+from ..engine.settings import Number
 from . import settings
 from .parameters import choice, number, set_advanced
 
@@ -87,6 +87,16 @@ def read_model(algorithm: QgsProcessingAlgorithm, parameters: dict, context):
     from ..engine.models import load_model
 
     return load_model(algorithm.parameterAsFile(parameters, MODEL, context))
+
+
+def read_model_for(algorithm: QgsProcessingAlgorithm, parameters: dict, context, clusters: bool):
+    """Return the model; raise `ModelFileError` where a clusterer is asked to classify, or a classifier to cluster."""
+    model = read_model(algorithm, parameters, context)
+    if model.learner.clusters != clusters:
+        kind, way = ("classifier", "Classify") if clusters else ("clusterer", "Cluster")
+        path = algorithm.parameterAsFile(parameters, MODEL, context)
+        raise ModelFileError(f"{path} is a {kind} ({model.learner.twin}): use {way} or {way} table.")
+    return model
 
 
 def save_within_limits(model, path: str, policy: str, progress: Progress) -> limits.Gauge:

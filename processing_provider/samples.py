@@ -15,9 +15,9 @@ from qgis.core import (
 
 from ..engine.classes import LandClass
 from ..engine.errors import TableError
-from ..engine.learners import SEED, Number
 from ..engine.limits import Gauge, training_gauge
 from ..engine.progress import Part, Progress
+from ..engine.settings import SEED, Number
 from .parameters import number, set_advanced
 from .tables import (
     SYSTEM_INDEX,
@@ -63,12 +63,12 @@ def add_training(algorithm: QgsProcessingAlgorithm, with_class: bool = True) -> 
 
 def check_training(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> None:
     """Raise `TableError` for fields that are not there; Processing's own check lets them pass."""
-    class_property = algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
+    class_property = _class_property(algorithm, parameters, context)
     chosen = algorithm.parameterAsStrings(parameters, INPUT_PROPERTIES, context)
     for layer in _layers(algorithm, parameters, context):
         for name in ([class_property] if class_property else []) + chosen:
             field_named(layer.fields(), name, layer.name())
-    if class_property.lower() in (name.lower() for name in chosen):
+    if class_property and class_property.lower() in (name.lower() for name in chosen):
         raise TableError(
             f"The class field {class_property!r} is among the predictors: take it out of INPUT_PROPERTIES."
         )
@@ -80,18 +80,18 @@ def prepare_training(algorithm: QgsProcessingAlgorithm, parameters: dict, contex
     given = parameters.get(TRAINING)
     if not layers or (isinstance(given, (list, tuple)) and len(layers) < len(given)):
         raise TableError(f"TRAINING {given} names a table that cannot be read: check the paths.")
-    class_property = algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
+    class_property = _class_property(algorithm, parameters, context)
     for layer in layers:
         load_style(layer, context)
     algorithm.sources = [open_source(layer) for layer in layers]
-    algorithm.known_classes = known_classes(layers, class_property)
+    algorithm.known_classes = known_classes(layers, class_property) if class_property else ()
 
 
 def read_samples(algorithm: QgsProcessingAlgorithm, parameters: dict, context, mode: str, progress: Progress):
     """Return the accumulated `engine.training.Samples` and the training gauge of each table."""
     from ..engine.training import collect
 
-    class_property = algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
+    class_property = _class_property(algorithm, parameters, context)
     chosen = algorithm.parameterAsStrings(parameters, INPUT_PROPERTIES, context)
     sources: Sequence[Source] = algorithm.sources
     predictors = [_full_name(sources[0], name) for name in chosen or _predictors(sources[0], class_property, progress)]
@@ -110,6 +110,13 @@ def read_samples(algorithm: QgsProcessingAlgorithm, parameters: dict, context, m
     return samples, gauges
 
 
+def _class_property(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> str:
+    """Return the class field, "" for an algorithm without one: a clusterer."""
+    if algorithm.parameterDefinition(CLASS_PROPERTY) is None:
+        return ""
+    return algorithm.parameterAsString(parameters, CLASS_PROPERTY, context)
+
+
 def _layers(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> list[QgsVectorLayer]:
     layers = algorithm.parameterAsLayerList(parameters, TRAINING, context)
     return [layer for layer in layers if isinstance(layer, QgsVectorLayer)]
@@ -118,8 +125,9 @@ def _layers(algorithm: QgsProcessingAlgorithm, parameters: dict, context) -> lis
 def _predictors(source: Source, class_property: str, progress: Progress) -> list[str]:
     names = predictors_of(source, class_property, progress)
     if not names:
+        but = " but the class" if class_property else ""
         raise TableError(
-            f"Table {source.name!r} has no numeric field but the class: choose the predictors with INPUT_PROPERTIES."
+            f"Table {source.name!r} has no numeric field{but}: choose the predictors with INPUT_PROPERTIES."
         )
     return names
 
@@ -135,16 +143,19 @@ def _table(source: Source, predictors: Sequence[str], class_property: str, progr
     stored = full_to_stored(source)
     names = [field_named(source.fields, stored.get(name, name), source.name) for name in predictors]
     index = next((field.name() for field in source.fields if field.name().lower() in SYSTEM_INDEX), None)
-    label = field_named(source.fields, class_property, source.name)
-    columns = read_columns(source, [*names, label, *([index] if index else [])], progress, places=True)
+    others = [field_named(source.fields, class_property, source.name)] if class_property else []
+    columns = read_columns(source, [*names, *others, *([index] if index else [])], progress, places=True)
     if not columns.ids:
         raise TableError(f"Table {source.name!r} has no rows: choose another one.")
     features = np.column_stack([numbers(columns.values[name], columns.ids, name, source.name) for name in names])
+    regions = [str(value).rpartition("_")[0] for value in columns.values[index]] if index else None
+    if not others:
+        return Table(source.name, features, None, columns.places, regions)
+    [label] = others
     labels = columns.values[label]
     for value, feature in zip(labels, columns.ids):
         if value is None or value == "" or value != value:
             raise TableError(
                 f"Property '{label}' of feature '{feature}' in {source.name!r} is missing: fill it or remove the row."
             )
-    regions = [str(value).rpartition("_")[0] for value in columns.values[index]] if index else None
     return Table(source.name, features, list(labels), columns.places, regions)

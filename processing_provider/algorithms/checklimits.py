@@ -102,7 +102,8 @@ class CheckLimits(RasterMlAlgorithm):
         self.sources = [open_source(layer) for layer in self._tables(parameters, context)]
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
-        from ...engine.reports import limits_report, write_report
+        from ...engine.html_blocks import write_report
+        from ...engine.reports import limits_report
 
         results: dict[str, Any] = dict.fromkeys(self.NUMBERS)
         training = self._training(parameters, context, progress)

@@ -1,4 +1,4 @@
-"""The algorithm ``classify``: a map from an image and a model."""
+"""The algorithms ``classify`` and ``cluster``: a map from an image and a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..running import (
     check_model,
     read_execution,
     read_limits,
-    read_model,
+    read_model_for,
 )
 from ..windows import check_raster_output, mask_path, raster_extensions, read_mask, read_window
 
@@ -42,14 +42,16 @@ class Classify(RasterMlAlgorithm):
         "and RAW_REGRESSION the mean and each tree's value. Empty takes the model's own mode. Class maps carry names "
         "and colours, also in a .qml style beside the file.</p>"
     )
+    CLUSTERS = False
     MODE, MASK, EXTENT, BY_ORDER, OUTPUT = "OUTPUT_MODE", "MASK", "EXTENT", "MATCH_BY_ORDER", "OUTPUT"
 
     def initAlgorithm(self, configuration=None) -> None:
         add_image(self)
         add_model(self)
-        self.addParameter(
-            choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
-        )
+        if not self.CLUSTERS:
+            self.addParameter(
+                choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
+            )
         self.addParameter(
             QgsProcessingParameterRasterLayer(self.MASK, self.tr("Mask (0 or no data = leave out)"), optional=True)
         )
@@ -63,7 +65,8 @@ class Classify(RasterMlAlgorithm):
         )
         add_limits(self)
         add_execution(self)
-        self.addParameter(QgsProcessingParameterRasterDestination(self.OUTPUT, self.tr("Classified image")))
+        label = self.tr("Clusters") if self.CLUSTERS else self.tr("Classified image")
+        self.addParameter(QgsProcessingParameterRasterDestination(self.OUTPUT, label))
         self.addOutput(QgsProcessingOutputNumber("PIXELS", self.tr("Number of pixels")))
         self.addOutput(QgsProcessingOutputNumber("PREDICTED", self.tr("Number of predicted pixels")))
         self.addOutput(QgsProcessingOutputNumber("MASKED", self.tr("Number of masked pixels")))
@@ -80,8 +83,8 @@ class Classify(RasterMlAlgorithm):
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.prediction import predict_image
 
-        model = read_model(self, parameters, context)
-        mode = model.output_mode(self.parameterAsEnumString(parameters, self.MODE, context))
+        model = read_model_for(self, parameters, context, self.CLUSTERS)
+        mode = model.output_mode("" if self.CLUSTERS else self.parameterAsEnumString(parameters, self.MODE, context))
         limits.obey(limits.bands_gauge(len(model.predictors)), read_limits(self, parameters, context), progress)
         image = read_image(self, parameters, context, progress)
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
@@ -107,3 +110,16 @@ class Classify(RasterMlAlgorithm):
 
     def supportedOutputRasterLayerExtensions(self) -> list[str]:
         return raster_extensions()
+
+
+class Cluster(Classify):
+    """The same with a model that found its clusters by itself."""
+
+    NAME, TITLE, TWIN = "cluster", "Cluster", "ee.Image.cluster"
+    HELP = (
+        "<p>Gives every pixel the number of its cluster, from 0, tile by tile, in bounded memory. Bands are matched to "
+        "the model's predictors by name; a pixel that is masked in any of them stays masked.</p>"
+        "<p>The numbers have no meaning of their own: look at the centres in the training's report, and give the "
+        "clusters names afterwards. The colours are far apart and always the same for a number.</p>"
+    )
+    CLUSTERS = True

@@ -1,21 +1,17 @@
-"""The algorithm ``classifytable``: a prediction for every row of a table."""
+"""The algorithms ``classifytable`` and ``clustertable``: a prediction for every row of a table."""
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple
+from typing import Any
 
 import numpy as np
 from qgis.core import (
-    QgsFeature,
-    QgsField,
-    QgsFields,
     QgsProcessing,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterString,
     QgsProcessingParameterVectorLayer,
 )
-from qgis.PyQt.QtCore import QMetaType
 
 from ...engine.errors import SettingError, TableError
 from ...engine.learners import CLASSIFICATION, OUTPUT_MODES
@@ -23,17 +19,10 @@ from ...engine.models import Model
 from ...engine.progress import Part, Progress
 from ..base import RasterMlAlgorithm
 from ..parameters import choice
-from ..running import add_model, add_threads, check_model, read_model, read_threads
+from ..rows import Column, fields_with, rows_with
+from ..running import add_model, add_threads, check_model, read_model_for, read_threads
 from ..sinks import check_table, output_table
-from ..tables import CHECK_EVERY, field_named, full_to_stored, numbers, open_source, read_columns
-
-
-class Column(NamedTuple):
-    """A new field: its name, its type (int, float or str), and a value or None for each row."""
-
-    name: str
-    kind: type
-    values: list
+from ..tables import field_named, full_to_stored, numbers, open_source, read_columns
 
 
 class ClassifyTable(RasterMlAlgorithm):
@@ -46,6 +35,7 @@ class ClassifyTable(RasterMlAlgorithm):
         "<p>The field is named by Output name; a model with class names adds <i>&lt;name&gt;_name</i>. Modes with "
         "several values give one field per value: <i>&lt;name&gt;_&lt;class&gt;</i>, <i>&lt;name&gt;_tree_1</i> …</p>"
     )
+    CLUSTERS, NAME_BY_DEFAULT = False, "classification"
     INPUT, MODE, NAME_OF_OUTPUT, OUTPUT = "INPUT", "OUTPUT_MODE", "OUTPUT_NAME", "OUTPUT"
 
     def initAlgorithm(self, configuration=None) -> None:
@@ -53,21 +43,23 @@ class ClassifyTable(RasterMlAlgorithm):
             QgsProcessingParameterVectorLayer(self.INPUT, self.tr("Table"), [QgsProcessing.SourceType.TypeVector])
         )
         add_model(self)
+        if not self.CLUSTERS:
+            self.addParameter(
+                choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
+            )
         self.addParameter(
-            choice(self.MODE, self.tr("Output mode (empty = the model's)"), list(OUTPUT_MODES), None, optional=True)
-        )
-        self.addParameter(
-            QgsProcessingParameterString(self.NAME_OF_OUTPUT, self.tr("Output name"), defaultValue="classification")
+            QgsProcessingParameterString(self.NAME_OF_OUTPUT, self.tr("Output name"), defaultValue=self.NAME_BY_DEFAULT)
         )
         add_threads(self)
-        self.addParameter(QgsProcessingParameterFeatureSink(self.OUTPUT, self.tr("Classified table")))
+        label = self.tr("Clustered table") if self.CLUSTERS else self.tr("Classified table")
+        self.addParameter(QgsProcessingParameterFeatureSink(self.OUTPUT, label))
         self.addOutput(QgsProcessingOutputNumber("COUNT", self.tr("Number of rows")))
         self.addOutput(QgsProcessingOutputNumber("PREDICTED", self.tr("Number of predicted rows")))
 
     def check(self, parameters: dict, context) -> None:
         check_model(self, parameters, context)
         if not self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip():
-            raise SettingError("OUTPUT_NAME is empty: give the new field a name, such as classification.")
+            raise SettingError(f"OUTPUT_NAME is empty: give the new field a name, such as {self.NAME_BY_DEFAULT}.")
         check_table(parameters, self.OUTPUT, context)
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
@@ -77,14 +69,14 @@ class ClassifyTable(RasterMlAlgorithm):
         self.source, self.crs, self.geometry_type = open_source(layer), layer.crs(), layer.wkbType()
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
-        model = read_model(self, parameters, context)
-        mode = model.output_mode(self.parameterAsEnumString(parameters, self.MODE, context))
+        model = read_model_for(self, parameters, context, self.CLUSTERS)
+        mode = model.output_mode("" if self.CLUSTERS else self.parameterAsEnumString(parameters, self.MODE, context))
         name = self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip()
         threads = read_threads(self, parameters, context)
         columns, predicted = self._predictions(model, mode, name, threads, Part(progress, 0, 0.7))
-        fields = self._fields(columns)
+        fields = fields_with(self.source, columns)
         with output_table(self, parameters, self.OUTPUT, context, fields, self.geometry_type, self.crs) as table:
-            for features in self._rows(fields, columns, Part(progress, 0.7, 1)):
+            for features in rows_with(self.source, columns, Part(progress, 0.7, 1)):
                 table.add(features)
         return {self.OUTPUT: table.output, "COUNT": len(columns[0].values), "PREDICTED": predicted}
 
@@ -98,7 +90,8 @@ class ClassifyTable(RasterMlAlgorithm):
         rows = len(columns.ids)
         missing = np.array([[value is None for value in columns.values[item]] for item in names]).reshape(-1, rows)
         complete = np.flatnonzero(~missing.any(axis=0))
-        features = np.empty((complete.size, len(names)), dtype=np.float32)
+        kind = np.float64 if self.CLUSTERS else np.float32  # as in training
+        features = np.empty((complete.size, len(names)), dtype=kind)
         for position, item in enumerate(names):
             values = [columns.values[item][row] for row in complete]
             features[:, position] = numbers(values, [columns.ids[row] for row in complete], item, self.source.name)
@@ -107,9 +100,9 @@ class ClassifyTable(RasterMlAlgorithm):
         classes = model.learner.load_predictor(model).gives_classes(mode)
         found: list[Column] = []
         for suffix, band in zip(_suffixes(model, mode), values):
-            kind = int if classes else float
+            type_of_field = int if classes else float
             band = [None if value != value or value == NO_CLASS else value for value in band.tolist()]
-            found.append(Column(name + suffix, kind, _spread(band, complete, rows)))
+            found.append(Column(name + suffix, type_of_field, _spread(band, complete, rows)))
         if mode == CLASSIFICATION and len(found) == 1 and any(title != str(value) for value, title in titles.items()):
             texts = [titles.get(value) for value in values[0].tolist()]
             found.append(Column(f"{name}_name", str, _spread(texts, complete, rows)))
@@ -117,31 +110,16 @@ class ClassifyTable(RasterMlAlgorithm):
             progress.warn(f"{rows - complete.size} rows lack a predictor and have no prediction.")
         return found, int(complete.size)
 
-    def _fields(self, columns: list[Column]) -> QgsFields:
-        """Return the input's fields and the new ones; an old field of the same name gives way."""
-        types = {int: QMetaType.Type.Int, float: QMetaType.Type.Double, str: QMetaType.Type.QString}
-        new = {column.name.lower() for column in columns}
-        fields = QgsFields()
-        self.kept = [index for index, field in enumerate(self.source.fields) if field.name().lower() not in new]
-        for index in self.kept:
-            fields.append(self.source.fields.at(index))
-        for column in columns:
-            fields.append(QgsField(column.name, types[column.kind]))
-        return fields
 
-    def _rows(self, fields: QgsFields, columns: list[Column], progress: Progress) -> Iterator[list[QgsFeature]]:
-        """Yield the features with their new values in lists, ready to be written."""
-        features: list[QgsFeature] = []
-        for row, feature in enumerate(self.source.features.getFeatures()):
-            old = feature.attributes()
-            feature.setFields(fields, False)
-            feature.setAttributes([*(old[index] for index in self.kept), *(column.values[row] for column in columns)])
-            features.append(feature)
-            if len(features) == CHECK_EVERY:
-                progress(row, len(columns[0].values))
-                yield features
-                features = []
-        yield features
+class ClusterTable(ClassifyTable):
+    """The same with a model that found its clusters by itself."""
+
+    NAME, TITLE, TWIN = "clustertable", "Cluster table", "ee.FeatureCollection.cluster"
+    HELP = (
+        "<p>Adds the number of its cluster, from 0, to every row of a table or vector layer. Fields are matched to the "
+        "model's predictors by name; a row that lacks a value keeps an empty one.</p>"
+    )
+    CLUSTERS, NAME_BY_DEFAULT = True, "cluster"
 
 
 def _suffixes(model: Model, mode: str) -> list[str]:

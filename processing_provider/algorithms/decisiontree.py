@@ -68,7 +68,8 @@ class DecisionTree(RasterMlAlgorithm):
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.decision_tree import tree_model
         from ...engine.explanation import explain
-        from ...engine.reports import explain_report, write_report
+        from ...engine.html_blocks import write_report
+        from ...engine.reports import explain_report
         from ...engine.tree_reader import read_trees
 
         path, report = (

@@ -21,8 +21,8 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QMetaType
 
 from ...engine.errors import TableError
-from ...engine.learners import Number
 from ...engine.progress import Progress
+from ...engine.settings import Number
 from ..base import RasterMlAlgorithm
 from ..parameters import number
 from ..running import REPORT, add_report, read_report
@@ -122,7 +122,8 @@ def write_matrix(
     """Write *matrix* (`engine.accuracy.ErrorMatrix`) as table and report; return all outputs."""
     from ...engine.accuracy import defined
     from ...engine.files import check_target
-    from ...engine.reports import accuracy_report, ratio, write_report
+    from ...engine.html_blocks import ratio, write_report
+    from ...engine.reports import accuracy_report
 
     beta = algorithm.parameterAsDouble(parameters, BETA, context)
     rows = _rows(matrix, beta)

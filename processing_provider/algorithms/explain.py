@@ -36,7 +36,8 @@ class Explain(RasterMlAlgorithm):
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.explanation import explain
         from ...engine.files import write_atomically
-        from ...engine.reports import explain_report, write_report
+        from ...engine.html_blocks import write_report
+        from ...engine.reports import explain_report
 
         model = read_model(self, parameters, context)
         explanation = explain(model)

@@ -19,8 +19,8 @@ from qgis.PyQt.QtCore import QMetaType
 
 from ...engine import sidecar
 from ...engine.errors import SettingError
-from ...engine.learners import SEED
 from ...engine.progress import Progress
+from ...engine.settings import SEED
 from ..base import RasterMlAlgorithm
 from ..parameters import choice, number, set_advanced
 from ..rows import batches, index_field, known_notes, plain, source_layer, whole_fields

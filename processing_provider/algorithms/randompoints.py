@@ -28,8 +28,8 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QMetaType
 
 from ...engine.errors import SettingError, TableError
-from ...engine.learners import SEED, Number
 from ...engine.progress import Part, Progress
+from ...engine.settings import SEED, Number
 from ..base import RasterMlAlgorithm
 from ..parameters import number, set_advanced
 from ..rows import batches, source_layer

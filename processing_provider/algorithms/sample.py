@@ -7,8 +7,8 @@ from typing import Any
 from qgis.core import QgsProcessingOutputNumber
 
 from ...engine import sidecar
-from ...engine.learners import Number
 from ...engine.progress import Part, Progress
+from ...engine.settings import Number
 from ..base import RasterMlAlgorithm
 from ..blocks import add_image, prepare_image, raster_paths, read_grid, read_image
 from ..parameters import number

@@ -24,8 +24,8 @@ from qgis.PyQt.QtCore import QMetaType
 from ...engine import sidecar
 from ...engine.errors import SettingError, StorageError, TableError
 from ...engine.files import check_target
-from ...engine.learners import Number
 from ...engine.progress import Part, Progress
+from ...engine.settings import Number
 from ..base import RasterMlAlgorithm
 from ..blocks import add_grid, add_image, prepare_image, raster_paths, read_grid, read_image
 from ..parameters import destination, number

@@ -49,7 +49,8 @@ class SpectralRegion(RasterMlAlgorithm):
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.explanation import explain
-        from ...engine.reports import explain_report, write_report
+        from ...engine.html_blocks import write_report
+        from ...engine.reports import explain_report
 
         path, report = (
             self.parameterAsFileOutput(parameters, self.OUTPUT, context),

@@ -19,8 +19,8 @@ from qgis.core import (
 )
 
 from ...engine.errors import SettingError, StorageError, TableError
-from ...engine.learners import SEED, Number
 from ...engine.progress import Part, Progress
+from ...engine.settings import SEED, Number
 from ..base import RasterMlAlgorithm
 from ..parameters import choice, destination, number, set_advanced
 from ..rows import batches, index_field, known_notes, plain, source_layer, whole_fields

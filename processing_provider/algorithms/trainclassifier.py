@@ -7,7 +7,7 @@ from typing import Any
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingParameterFileDestination
 
 from ...engine import limits
-from ...engine.learners import Learner
+from ...engine.learners import REGRESSION, Learner
 from ...engine.progress import Part, Progress
 from ..base import RasterMlAlgorithm
 from ..parameters import add_mode, add_settings, read_mode, read_settings
@@ -74,7 +74,8 @@ class TrainClassifier(RasterMlAlgorithm):
         prepare_training(self, parameters, context)
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
-        from ...engine.reports import training_report, write_report
+        from ...engine.html_blocks import write_report
+        from ...engine.reports import training_report
         from ...engine.training import checked_settings, require_sklearn, train
 
         require_sklearn()
@@ -98,7 +99,7 @@ class TrainClassifier(RasterMlAlgorithm):
         )
         gauge = save_within_limits(model, path, policy, progress)
         if report:
-            write_report(report, training_report(model, [*gauges, gauge]))
+            write_report(report, training_report(model, [*gauges, gauge], _fitted(model, samples)))
         return {
             self.OUTPUT: path,
             "OUTPUT_HTML_FILE": report,
@@ -110,3 +111,12 @@ class TrainClassifier(RasterMlAlgorithm):
             "TRAINING_ACCURACY": model.training["accuracy"],
             "OUT_OF_BAG_ERROR": model.training.get("out_of_bag_error"),
         }
+
+
+def _fitted(model, samples):
+    """Return observed and predicted targets of the samples of a regression, None of a classification."""
+    from ...engine.prediction import predict_rows
+
+    if model.mode != REGRESSION:
+        return None
+    return samples.labels, predict_rows(model, samples.features)[0]

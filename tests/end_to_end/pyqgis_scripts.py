@@ -69,6 +69,28 @@ def save_applications(text: str) -> None:
     write(model, request["path"])
 
 
+def save_children(text: str) -> None:
+    """Save the model that JSON describes: its path and its children, each a name, an algorithm, inputs and outputs.
+
+    An input that starts with @ is fed by the model's image (@image) or by the child of that name; the others are
+    constants.  *outputs* of a child are the names of those that the model hands out, as "<child> <name>".
+    """
+    request = json.loads(text)
+    model, image = model_of_an_image("Children")
+    sources = {"@image": image}
+
+    def fed(value):
+        if isinstance(value, list) and value and str(value[0]).startswith("@"):
+            return [sources[item] for item in value]
+        return sources.get(value, value) if isinstance(value, str) else value
+
+    for child in request["children"]:
+        name, outputs = child["name"], {output: f"{child['name']} {output}" for output in child["outputs"]}
+        inputs = {key: fed(value) for key, value in child["inputs"].items()}
+        sources[f"@{name}"] = add_child(model, child["algorithm"], outputs, name, **inputs)
+    write(model, request["path"])
+
+
 def model_of_an_image(name: str) -> tuple[QgsProcessingModelAlgorithm, Source]:
     """Return a model with one parameter, `image`, and the source that feeds it to a child."""
     model = QgsProcessingModelAlgorithm(name, "Tests")
@@ -82,18 +104,19 @@ def write(model: QgsProcessingModelAlgorithm, path: str) -> None:
         sys.exit(f"the model could not be saved as {path}")
 
 
-def add_child(model, algorithm: str, outputs: dict[str, str] | None = None, **inputs) -> Source:
+def add_child(model, algorithm: str, outputs: dict[str, str] | None = None, name: str = "", **inputs) -> Source:
     """Add a child with its *inputs* (sources or constants) and model *outputs*; return what its OUTPUT feeds."""
     child = QgsProcessingModelChildAlgorithm(f"rasterml:{algorithm}")
-    child.setChildId(f"{algorithm}_{len(model.childAlgorithms()) + 1}")
-    for name, value in inputs.items():
-        source = value if isinstance(value, Source) else Source.fromStaticValue(value)
-        child.addParameterSources(name, [source])
+    child.setChildId(name or f"{algorithm}_{len(model.childAlgorithms()) + 1}")
+    for parameter, value in inputs.items():
+        sources = value if isinstance(value, list) and value and isinstance(value[0], Source) else [value]
+        sources = [source if isinstance(source, Source) else Source.fromStaticValue(source) for source in sources]
+        child.addParameterSources(parameter, sources)
     model_outputs = {}
-    for name, title in (outputs or {}).items():
+    for handed_out, title in (outputs or {}).items():
         output = QgsProcessingModelOutput(title)
         output.setChildId(child.childId())
-        output.setChildOutputName(name)
+        output.setChildOutputName(handed_out)
         model_outputs[title] = output
     child.setModelOutputs(model_outputs)
     return Source.fromChildOutput(model.addChildAlgorithm(child), "OUTPUT")
@@ -133,7 +156,13 @@ if __name__ == "__main__":
 
     plugin = rasterml.classFactory(None)
     plugin.initProcessing()
-    tasks = {"model": save_model, "design": save_design, "applications": save_applications, "batch": run_batch}
+    tasks = {
+        "model": save_model,
+        "design": save_design,
+        "applications": save_applications,
+        "children": save_children,
+        "batch": run_batch,
+    }
     tasks[task](argument)
     plugin.unload()
     application.exitQgis()

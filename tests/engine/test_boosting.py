@@ -140,6 +140,20 @@ def test_no_sampling_leaves_nothing_to_the_seed():
     assert not np.array_equal(first.arrays["threshold"], other.arrays["threshold"])
 
 
+def test_nodes_of_equal_signs_are_cut_only_to_fill_a_limit():
+    # Nothing tells residuals of one sign apart; with a limit Smile's trees spend leaves on them (reference 2.10).
+    x = np.arange(40.0).reshape(-1, 1)
+    samples = collect([Table("t", x, np.where(x[:, 0] < 20, 0.0, 9.0))], ["x"], "y", REGRESSION)
+    settings = {"number_of_trees": 1, "sampling_rate": 1.0, "shrinkage": 1.0}
+
+    free = train("traingradienttreeboost", samples, REGRESSION, settings)
+    limited = train("traingradienttreeboost", samples, REGRESSION, {**settings, "max_nodes": 4})
+
+    assert [shape.leaves.size for shape in forest_shapes(free)] == [2]
+    # of 40 the 21st is 9: signs -1 and 0, so that the zeros' side is left alone and the other is cut 5 by 5
+    assert limited.arrays["threshold"][limited.arrays["feature"] >= 0].tolist() == [19.5, 4.5, 9.5]
+
+
 def test_importance_is_the_sum_of_unsubtracted_scores():
     # one split of residuals: 10 · 15² + 10 · 15²
     assert boosted(LOW + HIGH, REGRESSION, loss="LeastSquares").training["importance"] == [4500.0]
@@ -240,7 +254,7 @@ def read(path, case):
     return features, np.array([float(row[case["target"]]) for row in rows])
 
 
-@pytest.mark.parametrize("loss", ["LeastSquares", "Huber"])
+@pytest.mark.parametrize("loss", ["LeastSquares", "LeastAbsoluteDeviation", "Huber"])
 def test_regression_is_smiles(loss, shared):
     case, model, test, _ = oracle(shared, f"v153_gtbreg_meuse_100_{loss}")
 
@@ -248,25 +262,24 @@ def test_regression_is_smiles(loss, shared):
     assert model.training["importance"] == pytest.approx(case["importance"], rel=1e-6)
 
 
-def test_regression_by_signs_is_as_good_as_smiles(shared):
-    # signs are full of equal scores, among which Smile takes the first predictor
-    case, model, test, truth = oracle(shared, "v153_gtbreg_meuse_100_LeastAbsoluteDeviation")
+@pytest.mark.parametrize("name", ["v153_gtb_iris_20_det", "v153_gtb_sat_30_det"])
+def test_classification_is_smiles(name, shared):
+    case, model, test, _ = oracle(shared, name)
 
-    rmse = np.sqrt(np.mean((predict_rows(model, test)[0] - truth) ** 2))
+    assert predict_rows(model, test)[0].tolist() == case["predictions"]
+    probabilities = predict_rows(model, test, MULTIPROBABILITY).T
+    assert probabilities == pytest.approx(np.array(case["posteriori"]), abs=1e-6)
+    # Nodes of equal responses are cut where rounding says, which changes no leaf's value: the last bit of Java's
+    # exponential is not ours everywhere.
+    assert model.training["importance"] == pytest.approx(case["importance"], rel=0.03)
 
-    assert rmse == pytest.approx(case["rmse"], rel=0.05)
 
-
-# On iris the two generations differ by themselves (0.9 and 0.933).
-@pytest.mark.parametrize("name", ["v153_gtb_iris_20_det", "v153_gtb_sat_30_det", "gtb_sat_30_det", "gtb_sat_60_sub0.7"])
-def test_classification_is_as_good_as_smiles(name, shared):
+# 3.1.1 subtracts the node's own term, so with a leaf limit its trees differ; the sampled case has replicates.
+@pytest.mark.parametrize("name", ["gtb_sat_30_det", "gtb_sat_60_sub0.7"])
+def test_classification_is_as_good_as_that_of_smile_3(name, shared):
     case, model, test, truth = oracle(shared, name)
 
     found = predict_rows(model, test)[0]
 
     accuracies = [run["accuracy"] for run in (case, *case.get("replicates", ()))]
     assert min(accuracies) - 0.03 <= (found == truth).mean() <= max(accuracies) + 0.03
-    if name.startswith("v153"):
-        assert (found == np.array(case["predictions"])).mean() >= 0.97
-        probabilities = predict_rows(model, test, MULTIPROBABILITY).T
-        assert np.abs(probabilities - np.array(case["posteriori"])).mean() < 0.01

@@ -10,6 +10,7 @@ import pytest
 from rasterml.engine.cart import largest_cart
 from rasterml.engine.errors import Canceled, SettingError
 from rasterml.engine.explanation import explain
+from rasterml.engine.forest import smoothed
 from rasterml.engine.learners import BY_ID, CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, REGRESSION
 from rasterml.engine.models import Model
 from rasterml.engine.prediction import predict_rows
@@ -78,6 +79,24 @@ def test_regression_leaf_is_the_mean_of_at_least_two():
     model = grown(LINE, [1.0, 2.0, 1.5, 2.5, -8, -9, -10, -11], REGRESSION, min_leaf_population=1)
 
     assert predict_rows(model, np.array(LINE, np.float32))[0].tolist() == [1.5, 1.5, 2, 2, -8.5, -8.5, -10.5, -10.5]
+
+
+def test_of_equally_good_predictors_a_regression_takes_the_first():
+    twins = np.repeat(LINE, 3, axis=1)
+    model = grown(twins, [1.0, 2.0, 1.5, 2.5, -8, -9, -10, -11], REGRESSION)
+
+    assert set(model.arrays["feature"].tolist()) == {-1, 0}
+
+
+def test_equal_targets_take_leaves_of_a_limited_regression():
+    # Scores are Σ n·mean², so that eight 9s score more than what tells 1 from 2 (reference 2.10: 1.5.3)
+    x = np.arange(12.0).reshape(-1, 1)
+    targets = [1.0, 1, 2, 2] + [9.0] * 8
+
+    free, limited = grown(x, targets, REGRESSION), grown(x, targets, REGRESSION, max_nodes=3)
+
+    assert sorted(thresholds(free)) == [1.5, 3.5]
+    assert sorted(thresholds(limited)) == [3.5, 5.5]
 
 
 def test_regression_offers_no_probabilities():
@@ -164,6 +183,29 @@ def test_classes_and_probabilities_are_smiles_ties_included(name, shared):
     if name not in UNMERGED:
         probabilities = predict_rows(model, test, MULTIPROBABILITY).T
         assert probabilities == pytest.approx(np.array(case["posteriori"]), abs=1e-6)
+
+
+def test_the_released_1_5_3_gives_the_leaves_before_merging(shared):
+    # Its own print of the tree shows three sisters of class 2: this release merges nothing (docs/differences.md).
+    case, model, test, _ = oracle(shared, "v153_cart_iris_nodesize5")
+    features, labels = read(shared / "oracle" / case["train"], case)
+    labels = labels.astype(int)
+
+    shape, leaf_of_row = grow_scanned(features.astype(np.float32), labels, 3, 5, lambda: None)
+
+    counts = np.bincount(leaf_of_row * 3 + labels, minlength=shape.right.size * 3).reshape(-1, 3)
+    leaf = np.array([_leaf(shape, row) for row in test])
+    assert smoothed(counts)[leaf] == pytest.approx(np.array(case["posteriori"]), abs=1e-6)
+    assert case["dot"].count("<class = 2>") == 4
+    assert shape.leaves.size == 6
+    assert (model.arrays["feature"] < 0).sum() == 4
+
+
+def _leaf(shape, row) -> int:
+    node = 0
+    while shape.right[node]:
+        node = node + 1 if row[shape.feature[node]] <= shape.threshold[node] else shape.right[node]
+    return node
 
 
 @pytest.mark.parametrize("name", [name for name in EQUAL if name.startswith("v153")])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from osgeo import gdal
 from rasterml.engine.images import Image
-from rasterml.engine.learners import BY_ID, CLASSIFIERS, REGRESSION
+from rasterml.engine.learners import BY_ID, CLASSIFICATION, CLASSIFIERS, CLUSTERERS, CLUSTERING, REGRESSION
 from rasterml.engine.models import Model, load_model, save_model
 from rasterml.engine.prediction import predict_image, predict_rows
 from rasterml.engine.training import Table, collect, train
@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS, COLUMNS, PREDICTORS = 61, 83, ("red", "nir", "height")
 
 # What keeps a learner's fit short, and labels it can take where not any will do.
-QUICK = {"number_of_trees": 6}
+QUICK = {"number_of_trees": 6, "learning_rate": 0.1, "acuity": 20.0, "cutoff": 0.0001}
 LABELS = {"trainmaxent": (0, 1)}
 
-CASES = [(learner.id, mode) for learner in CLASSIFIERS for mode in learner.modes]
+CASES = [(learner.id, mode) for learner in (*CLASSIFIERS, *CLUSTERERS) for mode in learner.modes]
 each_case = pytest.mark.parametrize(("learner_id", "mode"), CASES, ids=["-".join(case) for case in CASES])
 
 
@@ -43,6 +43,7 @@ def samples(learner_id: str, mode: str, predictors=PREDICTORS):
     labels = LABELS.get(learner_id, (0, 7, 300))
     position = np.digitize(features[:, 0] + 0.5 * features[:, 1], np.linspace(0, 380, len(labels) + 1)[1:-1])
     targets = features[:, 0] - 60.0 if mode == REGRESSION else np.array(labels, dtype=float)[position]
+    targets = None if mode == CLUSTERING else targets
     order = [PREDICTORS.index(name) for name in predictors]
     return collect([Table("t", features[:, order], targets)], predictors, "class", mode)
 
@@ -143,8 +144,8 @@ def test_bands_are_found_by_name(learner_id, mode, tmp_path):
 
 @each_case
 def test_text_labels_travel_into_the_model(learner_id, mode):
-    if mode == REGRESSION:
-        pytest.skip("a regression has no classes")
+    if mode != CLASSIFICATION:
+        pytest.skip("a regression has no classes, and clusters have no labels")
     table = samples(learner_id, mode)
     names = {position: f"class {position}" for position in range(len(table.classes))}
     texts = [names[label] for label in table.labels]
@@ -163,8 +164,21 @@ def test_explanation_names_inputs_and_parameters(learner_id, mode):
 
     assert explanation["inputs"] == list(PREDICTORS)
     assert explanation["trainingRows"] == 90
-    assert ("classes" in explanation) == (mode != REGRESSION)
+    assert ("classes" in explanation) == (mode == CLASSIFICATION)
+    assert ("clusters" in explanation) == (mode == CLUSTERING)
     assert list(explanation) == sorted(explanation)
+
+
+@pytest.mark.parametrize("clusterer", CLUSTERERS, ids=lambda row: row.id)
+def test_more_than_one_cluster_is_found_and_the_map_can_name_each(clusterer):
+    model = model_of(clusterer.id, CLUSTERING)
+    features = samples(clusterer.id, CLUSTERING).features
+    clusters = predict_rows(model, features)[0]
+    statistics = model.training["statistics"]
+
+    assert np.unique(clusters).size > 1
+    assert set(clusters.tolist()) <= {item.value for item in model.classes}
+    assert np.bincount(clusters, minlength=len(model.classes)).tolist() == statistics["clusterSizes"]
 
 
 SCRIPT = textwrap.dedent(

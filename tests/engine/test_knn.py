@@ -34,7 +34,7 @@ def nothing() -> None:
 def search(request, monkeypatch):
     """With scipy's tree, and without."""
     if request.param != "tree":
-        monkeypatch.setattr(knn, "_tree", lambda points: None)
+        monkeypatch.setattr(knn, "_tree", lambda points, metric: None)
 
 
 def trained(rows, labels, progress=None, **settings):
@@ -183,9 +183,47 @@ def test_the_tree_and_all_distances_give_the_same_bits(metric, predictors, monke
     model = trained(samples, np.arange(900) % 4, k=3, search_method="COVER_TREE", metric=metric)
 
     found = KnnPredictor(model).neighbours(rows, nothing)
-    monkeypatch.setattr(knn, "_tree", lambda points: None)
+    monkeypatch.setattr(knn, "_tree", lambda points, metric: None)
 
     assert np.array_equal(KnnPredictor(model).neighbours(rows, nothing), found)
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("k", [1, 5])
+def test_products_find_the_neighbours_that_element_wise_distances_do(k, offset, monkeypatch):
+    monkeypatch.setattr(knn, "GROUPS", 40)
+    generator = np.random.default_rng(4)
+    samples = np.concatenate([cloud(1500, 3), generator.normal(4, 1, (200, 3))]).astype(np.float32) + np.float32(offset)
+    rows = np.concatenate([cloud(300, 3, seed=2) + offset, samples[:200], [[3e38] * 3, [-1e20, 0, 1e20], [0] * 3]])
+    model = trained(samples, np.arange(1700) % 3, k=k)
+    monkeypatch.setattr(knn, "_tree", lambda points, metric: None)
+    products, element_wise = KnnPredictor(model), KnnPredictor(model)
+    element_wise.products = None
+
+    assert products.products is not None
+    assert np.array_equal(products.neighbours(rows, nothing), element_wise.neighbours(rows, nothing))
+
+
+def test_distances_by_a_product_are_within_their_bounds():
+    generator = np.random.default_rng(4)
+    samples = generator.normal(1000, 5, (700, 12)).astype(np.float32)
+    rows = generator.normal(1000, 50, (90, 12)).astype(np.float32)
+    predictor = KnnPredictor(trained(samples, np.arange(700) % 3))
+
+    distances, bounds = predictor.products.distances(rows.astype(np.float64))
+    exact = np.square(rows[:, np.newaxis].astype(float) - samples).sum(axis=2)
+
+    assert (np.abs(distances - exact) <= bounds[:, np.newaxis]).all()
+    assert (bounds < 1e-3 * exact.max(axis=1)).all()
+
+
+def test_samples_that_spread_in_many_directions_are_all_compared():
+    generator = np.random.default_rng(4)
+    round_cloud = generator.normal(size=(400, 12))
+    flat_cloud = round_cloud * np.array([100, 50] + [1] * 10)
+
+    assert KnnPredictor(trained(round_cloud, np.arange(400) % 2)).tree is None
+    assert KnnPredictor(trained(flat_cloud, np.arange(400) % 2)).tree is not None
 
 
 def test_of_equal_samples_the_model_keeps_as_many_as_there_are_neighbours():
@@ -213,7 +251,7 @@ def test_opposite_and_zero_rows_have_a_bray_curtis_distance():
 
 
 def test_memory_stays_bounded_with_many_samples(peak_memory, monkeypatch):
-    monkeypatch.setattr(knn, "_tree", lambda points: None)
+    monkeypatch.setattr(knn, "_tree", lambda points, metric: None)
     generator = np.random.default_rng(1)
     arrays = {
         "sample": generator.normal(size=(20_000, 6)).astype(np.float32),

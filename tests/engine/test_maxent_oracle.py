@@ -104,9 +104,11 @@ def test_model_of_maxent_gives_its_outputs(case):
     it = case_of(case)
     raw = it.predicted("raw", it.arrays)
 
-    # The program writes raw values of background points with six digits only.
+    # The program writes raw values of background points with six digits: what it wrote is ours, rounded.
     assert raw[~it.is_background] == pytest.approx(it.wanted["raw"][~it.is_background], rel=1e-6)
-    assert raw[it.is_background] == pytest.approx(it.wanted["raw"][it.is_background], rel=5e-6)
+    wanted = it.wanted["raw"][it.is_background]
+    half_a_digit = 0.5 * 10 ** (np.floor(np.log10(wanted)) - 5)
+    assert (np.abs(raw[it.is_background] - wanted) <= half_a_digit * (1 + 1e-6)).all()
     for output_format in ("logistic", "cloglog"):
         assert it.predicted(output_format, it.arrays) == pytest.approx(it.wanted[output_format], abs=1e-6)
 

@@ -8,7 +8,7 @@ from oracle_tables import oracle_rows
 from rasterml.engine.errors import ModelFileError, SettingError, TableError
 from rasterml.engine.explanation import explain
 from rasterml.engine.learners import CLASSIFICATION, RAW, REGRESSION
-from rasterml.engine.minimum_distance import METRICS, largest_minimum_distance
+from rasterml.engine.minimum_distance import METRICS, MinimumDistancePredictor, largest_minimum_distance
 from rasterml.engine.prediction import NO_CLASS, predict_rows
 from rasterml.engine.progress import Progress
 from rasterml.engine.training import Table, collect, train
@@ -219,6 +219,47 @@ def test_a_row_has_the_same_bits_in_any_company(metric, classes):
 
     for start, stop in ((0, 1), (3, 10), (511, 3722), (6990, 7001)):
         assert np.array_equal(predict_rows(model, rows[start:stop], RAW), whole[:, start:stop])
+
+
+def difficult(model, offset=0.0):
+    """Rows at the centres, halfway between them, at zero, far away, and many more."""
+    generator = np.random.default_rng(2)
+    centres = model.arrays["centre"]
+    halfway = (centres[:, np.newaxis] + centres).reshape(-1, centres.shape[1]) / 2
+    others = generator.normal(0, 9, (800, centres.shape[1])).round() + offset
+    far = np.full((2, centres.shape[1]), 3e38) * [[1], [-1]]
+    return np.concatenate([centres, halfway, others, far, far * 0, far * 1e-45]).astype(np.float32)
+
+
+@pytest.mark.parametrize("settings", [{}, {"k_nearest": 3}], ids=str)
+@pytest.mark.parametrize("offset", [0, 10_000])
+@pytest.mark.parametrize("metric", METRICS)
+def test_outputs_are_those_of_the_element_wise_distances_bit_for_bit(metric, offset, settings):
+    generator = np.random.default_rng(1)
+    rows = generator.integers(-9, 9, (60, 3)) + offset
+    model = trained(rows, np.arange(60) % 5, metric=metric, **settings)
+    pixels = difficult(model, offset)
+
+    for mode in (CLASSIFICATION, REGRESSION, RAW):
+        expected = MinimumDistancePredictor(model)
+        expected.ranges = None
+        expected = expected.predict(pixels, mode, lambda: None)
+        found = MinimumDistancePredictor(model).predict(pixels, mode, lambda: None)
+        assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "mahalanobis"])
+def test_products_tell_between_which_numbers_a_distance_lies(metric):
+    generator = np.random.default_rng(1)
+    rows = generator.normal(50, 9, (200, 30))
+    predictor = MinimumDistancePredictor(trained(rows, np.arange(200) % 5, metric=metric))
+    pixels = generator.normal(50, 20, (500, 30)).astype(np.float32)
+
+    low, high = predictor.ranges(pixels)
+    distances = predictor.distances(pixels)
+
+    assert (low <= distances).all() and (distances <= high).all()
+    assert (high - low <= 1e-9 * distances).all()
 
 
 def test_explanation_has_the_class_centres_and_the_size_is_bounded():

@@ -10,7 +10,7 @@ from oracle_tables import oracle_case, oracle_rows, oracle_samples
 from rasterml.engine.errors import ModelFileError, SettingError, TableError
 from rasterml.engine.explanation import explain
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
-from rasterml.engine.naive_bayes import largest_naive_bayes
+from rasterml.engine.naive_bayes import NaiveBayesPredictor, largest_naive_bayes
 from rasterml.engine.prediction import NO_CLASS, predict_rows
 from rasterml.engine.progress import Progress
 from rasterml.engine.training import Table, collect, train
@@ -184,6 +184,44 @@ def test_a_row_has_the_same_bits_in_any_company(classes):
     for start, stop in ((0, 1), (3, 10), (511, 3722), (8990, 9001)):
         part = predict_rows(model, rows[start:stop], MULTIPROBABILITY)
         assert np.array_equal(part, whole[:, start:stop], equal_nan=True)
+
+
+def nothing_known(positive):
+    scores = np.zeros((3, positive.shape[1]))
+    return scores, scores + np.inf
+
+
+@pytest.mark.parametrize("lambda_", [1.0, 0.0])
+def test_outputs_are_those_of_the_element_wise_scores_bit_for_bit(lambda_):
+    # the last class is the first one once more: a tie everywhere
+    generator = np.random.default_rng(3)
+    rows = generator.integers(0, 30, (60, 6))
+    rows[40:] = rows[:20]
+    rows[:20, 5] = rows[40:, 5] = 0
+    model = trained(rows, np.repeat([0, 5, 9], 20), lambda_=lambda_)
+    pixels = np.concatenate(
+        [rows, generator.normal(0, 3000, (500, 6)), [[0] * 6, [0] * 5 + [3e38], [1e-40] * 6, [1e7] * 6]]
+    ).astype(np.float32)
+
+    for mode in (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY):
+        product, element_wise = NaiveBayesPredictor(model), NaiveBayesPredictor(model)
+        element_wise._estimate = lambda positive: (
+            np.zeros((3, positive.shape[1])),
+            np.full((3, positive.shape[1]), np.inf),
+        )
+        expected = element_wise.predict(pixels, mode, lambda: None)
+        assert product.predict(pixels, mode, lambda: None).tobytes() == expected.tobytes()
+
+
+def test_scores_by_a_product_are_within_their_bounds():
+    generator = np.random.default_rng(3)
+    predictor = NaiveBayesPredictor(trained(generator.integers(0, 30, (60, 40)), np.arange(60) % 3))
+    positive = np.concatenate([generator.uniform(0, 1e5, (40, 500)), np.zeros((40, 1))], axis=1)
+
+    scores, bounds = predictor._estimate(positive)
+
+    assert (np.abs(scores - predictor._scores(positive)) <= bounds).all()
+    assert (bounds <= 1e-13 * np.abs(scores)).all()
 
 
 DAMAGES = {

@@ -9,26 +9,22 @@ import pytest
 from rasterml.engine.accuracy import ErrorMatrix
 from rasterml.engine.classes import class_table
 from rasterml.engine.errors import StorageError
-from rasterml.engine.limits import bands_gauge, model_gauge, training_gauge
-from rasterml.engine.models import Model
-from rasterml.engine.reports import (
-    accuracy_report,
+from rasterml.engine.html_blocks import (
     bar,
     bars,
-    explain_report,
     heading,
     key_values,
-    limits_report,
-    matrix_table,
     page,
     paragraph,
     preformatted,
     ratio,
     swatch,
     table,
-    training_report,
     write_report,
 )
+from rasterml.engine.limits import bands_gauge, model_gauge, training_gauge
+from rasterml.engine.models import Model
+from rasterml.engine.reports import accuracy_report, explain_report, limits_report, matrix_table, training_report
 
 HOSTILE = '<script>alert("1")</script> & more'
 VOID = {"meta", "br"}

@@ -19,7 +19,9 @@ from rasterml.engine.pairwise import class_probabilities, fit_sigmoid, pair_prob
 from rasterml.engine.prediction import predict_rows
 from rasterml.engine.progress import Progress
 from rasterml.engine.svm import largest_nu
-from rasterml.engine.svm_machine import LANES, Kernel, SvmPredictor, decisions, winners
+from rasterml.engine.svm_kernels import Kernel, decisions
+from rasterml.engine.svm_machine import SvmPredictor, sure_winners, winners
+from rasterml.engine.svm_products import Estimate, KernelProducts
 from rasterml.engine.training import Samples, Table, collect, train
 from small_models import defaults, make_samples
 
@@ -66,10 +68,8 @@ def predicted(model: Model, features, mode: str = "") -> np.ndarray:
 def decided(model: Model, features) -> np.ndarray:
     """Return the decision values (decisions, rows) of any number of rows."""
     features = np.asarray(features, dtype=np.float32)
-    rows = np.zeros((features.shape[1], -(-len(features) // LANES) * LANES))
-    rows[:, : len(features)] = features.T
     kernel = Kernel.of(model.settings, len(model.predictors))
-    return decisions(kernel, model.arrays, rows, nothing)[:, : len(features)]
+    return decisions(kernel, model.arrays, features.T.astype(np.float64), nothing)
 
 
 def machine(intercepts, labels, order, sigmoids=None, **settings) -> Model:
@@ -238,9 +238,8 @@ def test_kernels_and_their_defaults(settings, value):
         "intercept": np.array([0.25]),
     }
     kernel = Kernel.of(defaults("trainsvm", **settings), 2)
-    rows = np.repeat(pixel.T, LANES, axis=1)
 
-    assert decisions(kernel, arrays, rows, nothing)[0] == pytest.approx(3 * value + 0.25)
+    assert decisions(kernel, arrays, pixel.T, nothing)[0] == pytest.approx(3 * value + 0.25)
 
 
 def test_linear_machine_is_kept_as_weights():
@@ -314,9 +313,9 @@ def test_probabilities_that_agree_with_each_other_are_found_by_coupling():
     i, j = pairs(4)
     first = shares[i] / (shares[i] + shares[j])
 
-    coupled = class_probabilities(np.repeat(first[:, np.newaxis], LANES, axis=1), 4, nothing)
+    coupled = class_probabilities(np.repeat(first[:, np.newaxis], 64, axis=1), 4, nothing)
 
-    assert coupled == pytest.approx(np.repeat(shares[:, np.newaxis], LANES, axis=1), abs=0.01)  # the paper's stop
+    assert coupled == pytest.approx(np.repeat(shares[:, np.newaxis], 64, axis=1), abs=0.01)  # the paper's stop
     assert coupled.sum(axis=0) == pytest.approx(1)
 
 
@@ -557,6 +556,160 @@ def test_explanation_tells_support_vectors_and_rho():
 
     poly = explain(fit([[0.0, 1.0], [2.0, 1.0]], [7, 3], kernel_type="POLY", degree=2))
     assert poly["kernel"] == {"type": "POLY", "degree": 2, "gamma": 0.5, "coef0": 0.0}
+
+
+# Matrix products and their bounds
+
+
+class Unsettled:
+    """Stands for products that never settle anything: all decisions are computed element by element."""
+
+    def decisions(self, rows, check) -> Estimate:
+        values = np.zeros((self.pairs, rows.shape[1]))
+        return Estimate(values, np.full_like(values, np.inf))
+
+    def __init__(self, model: Model) -> None:
+        self.pairs = model.arrays["intercept"].size
+
+
+def element_wise(model: Model, rows, mode: str) -> np.ndarray:
+    predictor = SvmPredictor(model)
+    predictor.coarse, predictor.fine = None, Unsettled(model)
+    return predictor.predict(np.asarray(rows, dtype=np.float32), mode, nothing)
+
+
+def three_classes(kernel: str, offset: float = 0.0, mode: str = CLASSIFICATION, **settings) -> tuple[Model, np.ndarray]:
+    """Return a machine and rows that are difficult for it: its vectors, points between them, one far away, a grid."""
+    generator = np.random.default_rng(5)
+    features = (generator.normal(size=(240, 3)) * 2).round(1)
+    labels = np.digitize(features[:, 0] + generator.normal(size=240) / 2, [-1, 1]) * 7.0
+    settings = {"gamma": 0.3, "coef0": 0.5, "kernel_type": kernel, **settings}
+    model = fit(features + offset, labels, mode, **settings)
+    halfway = (features[:-1] + features[1:]) / 2
+    grid = np.stack(np.meshgrid(*[np.linspace(-4, 4, 9)] * 3)).reshape(3, -1).T
+    far = [[1e5, 0, 0], [3e38, -3e38, 3e38], [0, 1e-40, 0]]
+    return model, (np.concatenate([features, halfway, grid, far]) + offset).astype(np.float32)
+
+
+KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid", "ignore:Solver terminated early")
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_products_are_within_their_bounds_of_the_element_wise_values(kernel, offset):
+    model, rows = three_classes(kernel, offset)
+    predictor = SvmPredictor(model)
+    columns = rows.T.astype(np.float64)
+    exact = decisions(predictor.kernel, model.arrays, columns, nothing)
+    machines = [predictor.fine]
+    if kernel != "LINEAR":
+        machines.append(KernelProducts(predictor.kernel, model.arrays, np.float32))
+
+    for products in machines:
+        values, bounds = products.decisions(columns, nothing)
+        bounded = np.isfinite(bounds)
+        assert (np.abs(values - exact)[bounded] <= bounds[bounded]).all()
+        assert bounded.mean() > 0.9
+    _, bounds = predictor.fine.decisions(columns[:, :240], nothing)
+    if offset == 0:
+        assert np.median(bounds) < 1e-9 * (1 + np.abs(exact[:, :240]).max())  # of use
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid", "ignore:Solver terminated early")
+@pytest.mark.parametrize("settings", [{}, {"decision_procedure": "Margin"}, {"cost": 1000.0}], ids=str)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_outputs_are_those_of_the_element_wise_decisions_bit_for_bit(kernel, settings):
+    model, rows = three_classes(kernel, **settings)
+
+    for mode in (CLASSIFICATION, PROBABILITY, MULTIPROBABILITY):
+        assert predicted(model, rows, mode).tobytes() == element_wise(model, rows, mode).tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_regression_is_that_of_the_element_wise_decisions_bit_for_bit(kernel):
+    model, rows = three_classes(kernel, mode=REGRESSION, svm_type="EPSILON_SVR")
+
+    assert predicted(model, rows).tobytes() == element_wise(model, rows, REGRESSION).tobytes()
+
+
+def mirrored(kernel: str, **settings) -> Model:
+    """Two classes whose vectors mirror each other: all decisions are 0 where the first predictor is."""
+    vectors = np.random.default_rng(8).normal(size=(300, 2)).astype(np.float32)
+    arrays = {
+        "support_counts": np.array([300, 300], dtype=np.int32),
+        "support_vector": np.concatenate([vectors, vectors * np.float32([-1, 1])]),
+        "coefficient": np.repeat([1.0, -1.0], 300)[:, np.newaxis],
+        "intercept": np.zeros(1),
+        "label_order": np.array([1, 0], dtype=np.int32),
+        "sigmoid": np.array([[-2.0, 0.0]]),
+    }
+    values = defaults("trainsvm", kernel_type=kernel, **settings)
+    model = Model("trainsvm", CLASSIFICATION, values, ("b1", "b2"), class_table((0, 7)), "class", arrays)
+    SvmPredictor.check(model)
+    return model
+
+
+@pytest.mark.parametrize("kernel", ["POLY", "RBF", "SIGMOID"])
+def test_boundary_between_mirrored_classes_is_the_element_wise_one(kernel):
+    model = mirrored(kernel)
+    second = np.linspace(-3, 3, 700)
+    rows = np.concatenate([np.column_stack([np.full(700, first), second]) for first in (0, 1e-30, -1e-9, 1e-3)])
+
+    for mode in (CLASSIFICATION, PROBABILITY):
+        assert predicted(model, rows, mode).tobytes() == element_wise(model, rows, mode).tobytes()
+
+
+def test_boundary_of_a_linear_machine_is_for_the_second_class():
+    model = machine([-0.5], labels=(0, 7), order=(1, 0))
+
+    rows = np.float32(
+        [[0.5], [np.nextafter(np.float32(0.5), np.float32(1))], [np.nextafter(np.float32(0.5), np.float32(0))]]
+    )
+    assert predicted(model, rows)[0].tolist() == [0, 7, 0]
+
+
+def test_one_class_boundary_is_the_element_wise_one():
+    generator = np.random.default_rng(2)
+    features = generator.normal(size=(200, 2)).round(1)
+    labels = (np.arange(200) < 20).astype(float)
+    settings = {"svm_type": "ONE_CLASS", "kernel_type": "RBF", "nu": 0.3}
+    model = fit(features, labels, **settings)
+
+    # unbounded support vectors lie on the boundary
+    rows = np.concatenate([model.arrays["support_vector"], features])
+    assert predicted(model, rows).tolist() == element_wise(model, rows, CLASSIFICATION).tolist()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_order_and_batches_of_rows_change_no_bit(kernel):
+    model, rows = three_classes(kernel)
+    generator = np.random.default_rng(9)
+    rows = np.tile(rows[:-3], (4, 1))
+    for mode in (CLASSIFICATION, MULTIPROBABILITY):
+        whole = predicted(model, rows, mode)
+        for _ in range(3):
+            order = generator.permutation(len(rows))
+            cuts = np.sort(generator.integers(0, len(rows), 5))
+            parts = [predicted(model, part, mode) for part in np.split(rows[order], cuts) if len(part)]
+            assert np.concatenate(parts, axis=1).tobytes() == whole[:, order].tobytes()
+
+
+def test_sure_winners_are_those_that_no_value_within_the_bounds_dethrones():
+    def sure(values, bounds, procedure):
+        estimate = Estimate(np.array([values]).T, np.array([bounds]).T)
+        return bool(sure_winners(estimate, 3, procedure)[0])
+
+    # pairs (a, b), (a, c), (b, c)
+    assert sure([3.0, 1.0, 0.1], [0.2, 0.2, 0.2], "Voting")  # a wins both, whoever is second
+    assert not sure([3.0, 0.1, 1.0], [0.2, 0.2, 0.2], "Voting")  # c may beat a: one vote each
+    assert sure([1.0, -1.0, 1.0], [0.2, 0.2, 0.2], "Voting")  # a tie, but a sure one
+    assert not sure([1.0, -1.0, 1.0], [0.2, np.nan, 0.2], "Voting")
+    # sums: a 0.3, b 0.1, c -0.4
+    assert sure([0.1, 0.2, 0.2], [0.01, 0.01, 0.01], "Margin")
+    assert not sure([0.1, 0.2, 0.2], [0.06, 0.06, 0.06], "Margin")
+    assert not sure([0.0, 0.0, 0.0], [np.inf, 0.0, 0.0], "Margin")
 
 
 # Hostile files

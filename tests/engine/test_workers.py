@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
 import pytest
 from rasterml.engine.errors import Canceled
 from rasterml.engine.progress import Part, Progress
-from rasterml.engine.workers import ordered_map
+from rasterml.engine.workers import one_blas_thread, ordered_map
 
 
 class CanceledAfter(Progress):
@@ -85,6 +86,30 @@ def test_abandoned_map_ends_its_threads():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_blas_has_one_thread_until_the_last_of_overlapping_runs_ends():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads()
+        one_blas_thread.__enter__()
+        with one_blas_thread:
+            assert set(threads()) <= {1}
+        one_blas_thread.__enter__()
+        one_blas_thread.__exit__(None, None, None)
+        assert set(threads()) <= {1}
+        one_blas_thread.__exit__(None, None, None)
+        assert threads() == before
+
+
+def test_runs_go_on_without_threadpoolctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with one_blas_thread:
+        assert list(ordered_map(lambda item, stop: item, range(3), 2, Progress())) == [0, 1, 2]
 
 
 def test_part_maps_its_share_into_the_whole():
