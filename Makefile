@@ -20,10 +20,10 @@ PYTHON := .venv/bin/python
 SHIPPED_CODE := __init__.py engine processing_provider plugin
 CODE := $(SHIPPED_CODE) tools tests benchmarks
 
-.PHONY: help setup demo lint test check format package clean
+.PHONY: help setup demo lint test check format performance package clean
 
 help: ## list these words
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 13
 
 setup: ## bring QGIS, scikit-learn and the test tools (RASTERML_SETUP=check only reports)
 	@tools/setup.sh
@@ -46,6 +46,9 @@ check: test ## the same
 format: setup ## rewrite the code as the formatter likes it
 	$(PYTHON) -m ruff check --fix-only $(CODE)
 	$(PYTHON) -m ruff format $(CODE)
+
+performance: setup ## measure every claim (some hours; OPTIONS="--rounds 2") and write docs/performance.md
+	$(PYTHON) benchmarks/all.py $(OPTIONS); status=$$?; $(PYTHON) tools/performance_doc.py; exit $$status
 
 package: ## zip what QGIS installs into build/rasterml-<version>.zip
 	@/usr/bin/python3 tools/package.py

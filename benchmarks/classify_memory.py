@@ -2,25 +2,26 @@
 
 The images are VRTs blown up from the six bands of the North Carolina scene; the forest has 5 trees of 64 leaves.
 
-    python3 benchmarks/classify_memory.py [folder of the scene] [side ...]
+    python3 benchmarks/classify_memory.py [--side 2000 8000]
 
 needs QGIS_PLUGINPATH to name a folder that holds the plugin, as ``make setup`` leaves it in build/plugins.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from forest_prediction import ROOT, SCENE, load_package
+from common import BANDS, ROOT, keep, load_package, scene_folder, skip
 
 MEMORY_LIMIT = 1024
-BANDS = (10, 20, 30, 40, 50, 70)
 
 
 def blown_up(folder: Path, side: int, target: Path) -> str:
@@ -87,14 +88,22 @@ def peak(image: str, forest: str, target: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else SCENE
-    sides = [int(side) for side in sys.argv[2:]] or [2000, 8000]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", nargs="+", type=int, default=[2000, 8000])
+    if shutil.which("qgis_process") is None:
+        skip("qgis_process is not installed.")
+    sides, folder = parser.parse_args().side, scene_folder()
     with tempfile.TemporaryDirectory() as name:
         target = Path(name)
         forest = model(folder, target)
         for side in sides:
+            load = os.getloadavg()
             megabytes, seconds = peak(blown_up(folder, side, target), forest, target)
-            print(f"{side} × {side} × 6: peak {megabytes:.0f} MB (limit {MEMORY_LIMIT}), {seconds:.1f} s")
+            variant = f"{side} × {side} × {len(BANDS)}"
+            print(f"{variant}: peak {megabytes:.0f} MB (limit {MEMORY_LIMIT}), {seconds:.1f} s", flush=True)
+            measured = {"megabytes": round(megabytes), "limit": MEMORY_LIMIT, "seconds": round(seconds, 1)}
+            compared = "peak memory of qgis_process with MEMORY_LIMIT, a forest of 5 trees of 64 leaves"
+            keep("memory", variant, measured, compared=compared, load=load)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from forest_prediction import ROOT
+from common import ROOT
 
 SIDE, BANDS, PIXEL = 20_000, 3, 10
 LEFT, TOP, EPSG = 500_000, 4_200_000, 32617

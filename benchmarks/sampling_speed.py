@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from forest_prediction import ROOT, load_package
+from common import ROOT, load_package
 
 SIDE, BANDS, PIXEL = 4000, 10, 10
 LEFT, TOP, EPSG = 500_000, 4_200_000, 32617

@@ -11,7 +11,6 @@ Both tables have a column ``class`` and one column for each predictor; a column 
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 import time
@@ -19,21 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import load_package
 
-ROOT = Path(__file__).resolve().parent.parent
 TARGET, IGNORED = "class", ("row", "class")
 LEFT_OUT = ("trainmaxent",)
 DEFAULTS: dict[str, Any] = {}
-
-
-def load_package() -> None:
-    """Give the checkout the name ``rasterml``."""
-    spec = importlib.util.spec_from_file_location(
-        "rasterml", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rasterml"] = module
-    spec.loader.exec_module(module)
 
 
 def read(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:

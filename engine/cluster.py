@@ -1,28 +1,33 @@
-"""Tiles worked on by a Dask cluster: the workers get this engine, the job once, and tiles in small numbers.
+"""Work done by a Dask cluster: the workers get this engine, the job once, and pieces of work in small numbers.
 
 Dask is optional and imported when a scheduler is named.  A lost worker's tiles run again on the others.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import tempfile
 import threading
 import zipfile
 from collections import deque
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, TypeVar
 
 from .errors import ClusterError, MissingLibraryError
 from .progress import Progress
-from .workers import POLL_SECONDS
+from .workers import POLL_SECONDS, one_blas_thread
 
 Result = TypeVar("Result")
 
 PACKAGE = __name__.partition(".")[0]
 ENGINE = Path(__file__).resolve().parent
 CONNECT_SECONDS = 10
-AHEAD = 3  # tiles per worker thread that are under way or wait to be taken
+DISCONNECTED = (OSError, asyncio.TimeoutError, asyncio.CancelledError, CancelledError)
+GONE = "The scheduler is gone: start it again, then run again (RESUME keeps finished tiles)."
+AHEAD = 2  # items per worker thread that are under way or wait to be taken
 
 
 def cluster_map(
@@ -57,7 +62,14 @@ def cluster_map(
                 return
             yield _result(client, waiting.popleft(), progress)
     finally:
-        client.cancel(list(waiting), force=True)
+        _leave(client, list(waiting))
+
+
+def _leave(client, futures: list) -> None:
+    """Take *futures* back and close the connection, also to a scheduler that is gone."""
+    if client.status == "running":
+        client.cancel(futures, force=True)
+    with contextlib.suppress(*DISCONNECTED):
         client.close(timeout=POLL_SECONDS)
 
 
@@ -66,7 +78,23 @@ def _same(job: Any) -> Any:
 
 
 def _work(function: Callable, job: Any, item: Any) -> Any:
-    return function(job, item, threading.Event())
+    with one_blas_thread:
+        return function(job, item, _Withdrawn())
+
+
+class _Withdrawn(threading.Event):
+    """Set when the client no longer wants the task that this worker is at: Dask itself lets it go on."""
+
+    def __init__(self) -> None:
+        from distributed import get_worker
+
+        super().__init__()
+        self._worker = get_worker()
+        self._key = self._worker.get_current_task()
+
+    def is_set(self) -> bool:
+        task = self._worker.state.tasks.get(self._key)
+        return task is None or task.state == "cancelled"
 
 
 def _connected(scheduler: str):
@@ -94,23 +122,28 @@ def _result(client, future, progress: Progress) -> Any:
     """Return what *future* computes; an error of the work is raised as it was, one of the cluster as `ClusterError`."""
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
-    while not done.wait(POLL_SECONDS):
+    while client.status == "running" and not done.wait(POLL_SECONDS):
         progress.check()
-        if client.status != "running":
-            raise ClusterError("The scheduler is gone: start it again, then run again (RESUME keeps finished tiles).")
     progress.check()
-    if future.status != "finished":
-        error = future.exception()
-        if type(error).__module__.startswith(PACKAGE):
-            raise error
-        raise ClusterError(f"The cluster could not work on a tile ({error}): look into the logs of its workers.")
-    return future.result()
+    error: BaseException | None = None
+    try:
+        if future.status == "finished":
+            return future.result()
+        if future.status == "error":
+            error = future.exception()
+    except DISCONNECTED as lost:
+        raise ClusterError(GONE) from lost
+    if error is None:  # cancelled or lost, with the connection
+        raise ClusterError(GONE)
+    if type(error).__module__.startswith(PACKAGE):
+        raise error
+    raise ClusterError(f"The cluster could not do a part of the work ({error}): look into the logs of its workers.")
 
 
 def _upload_engine(client) -> None:
     """Send this engine to all workers, also to those that join later."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(ENGINE.parent / "__init__.py", f"{PACKAGE}/__init__.py")
         for module in sorted(ENGINE.glob("*.py")):
             archive.write(module, f"{PACKAGE}/engine/{module.name}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import secrets
+import socket
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator, Union
 
@@ -14,15 +17,43 @@ from .errors import EngineError, StorageError
 PathLike = Union[str, Path]
 
 LONGEST_STEM = 100  # characters kept of a name in its temporary name: file systems allow 255 bytes in all
+MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]  # a folder may be shared by several
 
 
 def temporary_name(path: PathLike) -> Path:
-    """Return a new hidden name beside *path*: ``.<stem>.<process>-<random>.part<suffix>``.
+    """Return a new hidden name beside *path*: ``.<stem>.<process>-<machine>-<random>.part<suffix>``.
 
     The suffix stays, since GDAL drivers ask for it.  What a killed run leaves behind is known by ``.part``.
     """
     path = Path(path)
-    return path.with_name(f".{path.stem[:LONGEST_STEM]}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+    return path.with_name(f"{_hidden(path)}{os.getpid()}-{MACHINE}-{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def remove_stale(path: PathLike) -> None:
+    """Remove the temporary files of *path* that runs on this machine left behind when they were killed."""
+    path = Path(path)
+    pattern = re.compile(rf"{re.escape(_hidden(path))}(\d+)-{MACHINE}-\w+\.part\b")
+    with contextlib.suppress(OSError):  # a folder that cannot be listed
+        for beside in path.parent.iterdir():
+            found = pattern.match(beside.name)
+            if found and not _is_running(int(found[1])):
+                remove(beside)
+
+
+def _hidden(path: Path) -> str:
+    return f".{path.stem[:LONGEST_STEM]}."
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # asking is dangerous there, and a file in use cannot be removed
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def write_atomically(path: PathLike, content: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Callable, Sequence
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from .errors import RasterError, SettingError
 from .images import Grid, Image
-from .rasters import Raster
+from .rasters import Band, Raster, common_storage
 from .reducers import CONSTANT, TIME
 from .tiles import Window
 
@@ -73,6 +74,23 @@ class ImageCollection:
             if not keep_open:
                 image.close()
         return values
+
+    @functools.cached_property
+    def stored(self) -> Band | None:
+        """A band like those of all images, where each has one and `read_stored` can read them."""
+        bands = [band for band in (image.stored for image in self._images) if band]
+        return common_storage(bands) if len(bands) == len(self) and len(self.band_names) == 1 else None
+
+    def read_stored(self, window: Window, check: Callable[[], None], keep_open: bool = True) -> np.ndarray:
+        """Return the pixels of *window* as the files store them, (images, pixels), masked or not; else as `read`."""
+        shape = len(self._images), window.rows, window.columns
+        values: np.ndarray = np.empty(shape, dtype=self.stored and self.stored.dtype)
+        for image, layer in zip(self._images, values):
+            check()
+            image.read_stored(window, layer[np.newaxis])
+            if not keep_open:
+                image.close()
+        return values.reshape(len(values), -1)
 
     def table(self) -> list[str]:
         """Return one line per band of the first image for the log."""

@@ -13,8 +13,8 @@ from osgeo import gdal
 
 from .errors import RasterError, SettingError
 from .gaps import fill_nan
-from .grids import Grid, grid_at_multiples, same_crs
-from .rasters import Band, Raster
+from .grids import Grid, grid_at_multiples, same_crs, same_pixels
+from .rasters import Band, Raster, common_storage
 from .tiles import Window
 from .warping import CHUNK, RESAMPLING, Placed, place, suggested_grid
 
@@ -115,6 +115,19 @@ class Image:
         if np.isinf(values).any():  # rare; NaN is there already
             fill_nan(values, ~finite)
         return Block(values, finite.all(axis=0))
+
+    @property
+    def stored(self) -> Band | None:
+        """A band like all others in type and nodata, where `read_stored` can read them: their pixels are the grid's."""
+        bands = [item.band for item in self._bands]
+        placed = {item.placed for item in self._bands}
+        there = all(not item.resampled and same_pixels(item.raster.grid, self.grid) for item in placed)
+        return common_storage(bands) if there else None
+
+    def read_stored(self, window: Window, target: np.ndarray) -> None:
+        """Read *window* into *target* (bands, rows, columns) of the bands' type, whether masked or not."""
+        for item, layer in zip(self._bands, target):
+            item.placed.raster.read_stored(item.band.number, window, layer)
 
     def table(self) -> list[str]:
         """Return one line per band for the log: number, name, file, type, nodata."""

@@ -11,9 +11,10 @@ from typing import Callable, Iterator, NamedTuple
 import numpy as np
 
 from .distances import Pairs, columns, every_pair, manhattan, squared_euclidean
-from .errors import Canceled, ModelFileError
+from .errors import ModelFileError
 from .kmeans_starts import CHEBYSHEV, EUCLIDEAN, MANHATTAN, CanopySettings, start_centres
 from .models import Model
+from .predictors import checker
 from .progress import Progress
 from .scaling import MinMax
 from .spans import row_spans
@@ -173,7 +174,7 @@ class ScaledRows:
         screen = None if self._shifted is None else _Screen(self._shifted, self._reach, nearest.centres - MIDDLE)
 
         def assign(block: slice, stop: threading.Event) -> bool:
-            check = _checker(stop)
+            check = checker(stop)
             if screen is None:
                 found = nearest.of(self.features[block], check)
             else:
@@ -193,7 +194,7 @@ class ScaledRows:
             ends = np.cumsum(sizes[kept])
 
             def middle(column: np.ndarray, stop: threading.Event) -> np.ndarray:
-                return _medians(column[order], ends, _checker(stop))
+                return _medians(column[order], ends, checker(stop))
         else:
 
             def middle(column: np.ndarray, stop: threading.Event) -> np.ndarray:
@@ -338,11 +339,3 @@ def _medians(values: np.ndarray, ends: np.ndarray, check: Callable[[], None]) ->
         lower, upper = np.partition(values[start:end], middles)[middles].astype(np.float64)
         result[number] = (lower + upper) / 2
     return result
-
-
-def _checker(stop: threading.Event) -> Callable[[], None]:
-    def check() -> None:
-        if stop.is_set():
-            raise Canceled()
-
-    return check

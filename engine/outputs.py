@@ -6,18 +6,23 @@ import contextlib
 import math
 import shutil
 from pathlib import Path
-from typing import Any, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 from osgeo import gdal
 
 from .classes import LandClass
 from .errors import StorageError
-from .files import PathLike, check_target, remove, storage_error, temporary_name, write_atomically
+from .files import PathLike, check_target, remove, remove_stale, storage_error, temporary_name, write_atomically
+from .geotiff import Storage, add_overviews
 from .grids import Grid
 from .map_style import category_names, colour_table, paletted_style
+from .progress import Progress
 from .rasters import quiet
+from .sample_types import FLOAT, SampleType, class_type
 from .tiles import Window
+
+__all__ = ["EXTENSIONS", "FLOAT", "RasterWriter", "SampleType", "check_output", "class_type"]
 
 # GDAL's driver and its creation options by extension: the formats that tests/engine/test_outputs.py writes and reads
 FORMATS = {".tif": ("GTiff", []), ".tiff": ("GTiff", []), ".img": ("HFA", ["COMPRESSED=YES"])}
@@ -25,39 +30,6 @@ EXTENSIONS = tuple(extension[1:] for extension in FORMATS)
 IMG_BYTES_CAP = 2**31  # beyond it HFA splits the file in two, and the one cannot be renamed without the other
 SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # named after the whole name of the raster
 NO_GEOTRANSFORM = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
-
-class SampleType(NamedTuple):
-    """What a raster's numbers are: GDAL's type, numpy's name of it, and the number that stands for no data."""
-
-    gdal_type: int
-    dtype: str
-    nodata: float
-
-    @property
-    def whole(self) -> bool:
-        return self.gdal_type != gdal.GDT_Float32
-
-    @property
-    def has_palette(self) -> bool:
-        """Whether GeoTIFF has colour tables for it."""
-        return self.gdal_type in (gdal.GDT_Byte, gdal.GDT_UInt16)
-
-
-FLOAT = SampleType(gdal.GDT_Float32, "float32", math.nan)
-
-
-def class_type(largest_label: int, smallest_label: int = 0) -> SampleType:
-    """Return the smallest type for a class map with these labels; raises `StorageError` beyond 32 bits."""
-    if smallest_label >= 0 and largest_label <= 254:
-        return SampleType(gdal.GDT_Byte, "uint8", 255)
-    if smallest_label >= 0 and largest_label <= 65534:
-        return SampleType(gdal.GDT_UInt16, "uint16", 65535)
-    if smallest_label <= -(2**31) or largest_label >= 2**31:
-        raise StorageError(
-            f"A class map cannot hold the labels {smallest_label} to {largest_label}: give the classes smaller numbers."
-        )
-    return SampleType(gdal.GDT_Int32, "int32", -(2**31))
 
 
 def check_output(path: PathLike, inputs: Iterable[PathLike] = ()) -> None:
@@ -84,7 +56,8 @@ class RasterWriter:
     Raises `StorageError` from every method; what can be known before the first tile is said by the constructor:
     extension, folder, rights, an output that is an input, and disk space.  The space needed is taken to be a
     tenth of the uncompressed size for whole numbers and a quarter for floats, about the best that compression does
-    to real maps, plus the whole size where the format is not GeoTIFF.
+    to real maps; once more for a journal and for a cloud-optimized GeoTIFF, a third more for overviews, and the
+    whole size where the format is not GeoTIFF.  What killed runs left of *path* is removed.
     """
 
     def __init__(
@@ -96,24 +69,38 @@ class RasterWriter:
         classes: Sequence[LandClass] = (),
         inputs: Iterable[PathLike] = (),
         block_side: int = 256,
-        compression: str = "DEFLATE",
         threads: int = 1,
+        storage: Storage | None = None,
+        journal: bool = False,
+        progress: Progress | None = None,
     ) -> None:
-        """*block_side* is a multiple of 16; *compression* one of GeoTIFF's; *threads* compress, 0 = all cores."""
+        """*block_side* is a multiple of 16; *threads* compress, 0 = all cores.
+
+        *journal* tells that finished tiles are kept beside the raster meanwhile.  *progress* hears of what follows
+        the last tile, and is asked whether to go on.
+        """
         self.path = Path(path)
         self._shape = (len(band_names), grid.rows, grid.columns)
         self._type = sample_type
         self._classes = tuple(classes)
         self._block_side = block_side
+        self._storage, self._threads, self._progress = storage or Storage(), threads, progress or Progress()
         check_output(path, inputs)
+        self._storage.check(path)
         self._driver, self._options = FORMATS[self.path.suffix.lower()]
-        self._check_space()
+        # Neighbouring labels are not alike as numbers: differencing them makes class maps larger.
+        self._predictor = 1 if self._classes else 2 if self._type.whole else 3
+        if self._storage.cog:
+            self._driver = "COG"
+            self._options = self._storage.cog_options(self._predictor, threads, sample_type.averages)
+        remove_stale(path)
+        self._check_space(journal)
         self._geotiff = temporary_name(self.path.with_suffix(".tif"))
         self._translated = temporary_name(self.path)
         self._dataset: Any = None  # gdal.Dataset while it is written
         try:
             with self._listening():
-                self._dataset = self._created(compression, threads)
+                self._dataset = self._created()
                 self._describe(grid, band_names)
         except BaseException:
             self.discard()
@@ -141,13 +128,17 @@ class RasterWriter:
         with self._listening():
             self._dataset.FlushCache()
             self._dataset = None
+        finished = self._geotiff
+        if self._storage.overviews and not self._storage.cog:
+            with self._listening():
+                add_overviews(finished, self._type.averages, self._threads, self._go_on)
         with self._listening():
             self._check_complete()
-        finished = self._geotiff
         if self._driver != "GTiff":
             finished = self._translated
+            options = {"format": self._driver, "creationOptions": self._options, "callback": self._go_on}
             with self._listening():
-                gdal.Translate(str(finished), str(self._geotiff), format=self._driver, creationOptions=self._options)
+                gdal.Translate(str(finished), str(self._geotiff), **options)
         try:
             self._rename(finished)
         finally:
@@ -158,12 +149,25 @@ class RasterWriter:
         with quiet():
             self._dataset = None
         for temporary in (self._geotiff, self._translated):
-            remove(temporary, f"{temporary}.aux.xml")
+            remove(temporary, f"{temporary}.aux.xml", f"{temporary}.ovr.tmp")
 
-    def _check_space(self) -> None:
+    def _go_on(self, share: float, text: str, data: object) -> int:
+        """Hear how far GDAL is; tell it to stop when the user asks."""
+        self._progress.share(share)
+        return 0 if self._progress.is_canceled() else 1
+
+    def _check_space(self, journal: bool) -> None:
         size = math.prod(self._shape) * np.dtype(self._type.dtype).itemsize
-        needed = size // (10 if self._type.whole else 4)
-        if self._driver != "GTiff":
+        needed = share = size // (10 if self._type.whole else 4)
+        if self._storage.compression == "NONE":
+            needed = size
+        if self._storage.overviews or self._storage.cog:
+            needed += needed // 3
+        if journal:
+            needed += share
+        if self._driver == "COG":
+            needed += share
+        elif self._driver != "GTiff":
             if size > IMG_BYTES_CAP:
                 raise StorageError(f"{self.path} would have {_megabytes(size)}: give it the extension .tif.")
             needed += size
@@ -174,24 +178,11 @@ class RasterWriter:
                 f"{self.path.parent} has {_megabytes(free)} free: free some space or choose another folder."
             )
 
-    def _created(self, compression: str, threads: int) -> gdal.Dataset:
+    def _created(self) -> gdal.Dataset:
         bands, rows, columns = self._shape
-        # Neighbouring labels are not alike as numbers: differencing them makes class maps larger.
-        predictor = 1 if self._classes else 2 if self._type.whole else 3
-        options = {
-            "TILED": "YES",
-            "BLOCKXSIZE": self._block_side,
-            "BLOCKYSIZE": self._block_side,
-            "COMPRESS": compression,
-            "PREDICTOR": predictor,
-            "NUM_THREADS": threads or "ALL_CPUS",
-            "BIGTIFF": "IF_SAFER",
-            "INTERLEAVE": "BAND",
-            "PHOTOMETRIC": "MINISBLACK",  # else three or four Byte bands would be taken for a picture
-        }
-        texts = [f"{key}={value}" for key, value in options.items()]
+        options = self._storage.creation_options(self._block_side, self._predictor, self._threads)
         driver = gdal.GetDriverByName("GTiff")
-        return driver.Create(str(self._geotiff), columns, rows, bands, self._type.gdal_type, texts)
+        return driver.Create(str(self._geotiff), columns, rows, bands, self._type.gdal_type, options)
 
     def _describe(self, grid: Grid, band_names: Sequence[str]) -> None:
         if self._dataset is None:
@@ -204,6 +195,9 @@ class RasterWriter:
             band = self._dataset.GetRasterBand(number)
             band.SetNoDataValue(self._type.nodata)
             band.SetDescription(name)
+            if self._type.scale != 1:
+                band.SetScale(self._type.scale)
+                band.SetOffset(0)
             if self._classes and self._type.has_palette:
                 band.SetCategoryNames(category_names(self._classes))
                 if len(band_names) == 1:  # a TIFF with more bands has no colour table
@@ -270,6 +264,7 @@ class RasterWriter:
             gdal.PopErrorHandler()
         if complaints:
             self.discard()
+            self._progress.check()  # GDAL complains of being told to stop, too
             raise StorageError(
                 f"{self.path} cannot be written ({complaints[0]}): free some space or choose another folder."
             )

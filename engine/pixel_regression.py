@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, Union, cast
 
 import numpy as np
 
 from .cluster import cluster_map
 from .errors import Canceled, SettingError
-from .gaps import copy_valid
+from .gaps import copy_valid, fill_nan
 from .image_collection import ImageCollection, built_in
 from .images import gdal_cache
 from .journal import Journal, fingerprint
+from .lean_fit import Stored
 from .outputs import FLOAT, RasterWriter
 from .prediction import BASE_MEGABYTES, LARGEST_TILE, cache_megabytes
 from .progress import Progress
+from .rasters import Band
 from .reducers import REDUCERS_BY_ID, TIME, Reducer
 from .sums import count_images
 from .tiles import Window, iter_tiles
@@ -81,7 +83,7 @@ def regress_image(
     grid = collection.grid
     tiles = list(iter_tiles(grid.rows, grid.columns, plan.tile))
     progress.message(f"{len(tiles)} tiles of {plan.tile[0]} x {plan.tile[1]} pixels, {plan.threads} at a time.")
-    journal = Journal(output, job.fingerprint(plan.tile)) if resume else None
+    journal = Journal(output, job.fingerprint(plan.tile, progress)) if resume else None
     fitted = 0
     with (
         gdal_cache(cache_megabytes(memory_limit)),
@@ -127,7 +129,7 @@ class _Job:
     """What the tiles of one run share; `regress` runs in several threads at once and travels to a cluster.
 
     Each of ``x`` and ``y`` is the position of a band in ``collection`` or a built-in variable (images,); ``variables``
-    of them are arrays (images, pixels) in the kernel.
+    of them are arrays (images, pixels) in the kernel.  ``lean`` says that the reducer's lean kernel can do it.
     """
 
     collection: ImageCollection
@@ -138,13 +140,15 @@ class _Job:
     least: int
     outputs: int
     variables: int
+    lean: bool
     values_at_once: int = VALUES_AT_ONCE
     keep_open: bool = True
 
-    def fingerprint(self, tile: tuple[int, int]) -> dict:
+    def fingerprint(self, tile: tuple[int, int], progress: Progress) -> dict:
         return fingerprint(
             None,
             self.collection.paths,
+            progress,
             reducer=self.reducer_id,
             settings=self.settings,
             variables=[np.asarray(each).tolist() for each in (*self.x, *self.y)],
@@ -161,18 +165,48 @@ class _Job:
             if stop.is_set():
                 raise Canceled()
 
-        block = self.collection.read(tile, check, self.keep_open)
+        result = np.full((self.outputs + 1, tile.rows * tile.columns), np.nan, dtype=np.float32)
+        if self.lean:
+            self._regress_stored(self.collection.read_stored(tile, check, self.keep_open), result, check)
+        else:
+            self._regress_block(self.collection.read(tile, check, self.keep_open), result, check)
+        if np.isnan(result[-1]).all():
+            return None
+        return result.reshape(-1, tile.rows, tile.columns)
+
+    def _regress_stored(self, values: np.ndarray, result: np.ndarray, check: Callable[[], None]) -> None:
+        """Fill *result* (outputs and count, pixels), which is all NaN, for *values* (images, pixels) as in the files.
+
+        What the lean kernel is not sure of gets the other.
+        """
+        band = cast(Band, self.collection.stored)
+        lean = REDUCERS_BY_ID[self.reducer_id].lean_function()
+        fit = lean(np.stack(cast("list[np.ndarray]", self.x)), Stored(values, band.gaps, band.nodata), check)
+        result[-1] = np.where(fit.used > 0, fit.used, np.nan)
+        enough = fit.used >= self.least
+        with np.errstate(over="ignore"):  # what float32 cannot hold
+            result[:-1] = np.where(enough & fit.sure, fit.outputs, np.nan)
+        rest = np.flatnonzero(enough & ~fit.sure)
+        step = max(1, self.values_at_once // len(values))
+        for start in range(0, rest.size, step):
+            some = rest[start : start + step]
+            block = values[:, some]
+            gaps = band.gaps(block)
+            block = block.astype(np.float32)
+            fill_nan(block, gaps)
+            part = np.full((len(result), some.size), np.nan, dtype=np.float32)
+            self._regress_block(block[np.newaxis], part, check)
+            result[:, some] = part
+
+    def _regress_block(self, block: np.ndarray, result: np.ndarray, check: Callable[[], None]) -> None:
+        """Fill *result* (outputs and count, pixels), which is all NaN, for *block* (bands, images, pixels)."""
         bands, images, pixels = block.shape
-        result = np.full((self.outputs + 1, pixels), np.nan, dtype=np.float32)
         step = min(pixels, max(1, self.values_at_once // (images * self.variables)))
         values = np.empty((bands, images, step))  # for all calls of the kernel
         for start in range(0, pixels, step):
             check()
             span = slice(start, start + step)
             self._regress_span(block[..., span], values, result[:, span], check)
-        if np.isnan(result[-1]).all():
-            return None
-        return result.reshape(-1, tile.rows, tile.columns)
 
     def _regress_span(
         self, block: np.ndarray, values: np.ndarray, result: np.ndarray, check: Callable[[], None]
@@ -221,8 +255,11 @@ def _job(
         raise SettingError(
             f"X ({','.join(x)}) and Y ({','.join(y)}) have no band: choose some of {', '.join(collection.band_names)}."
         )
+    chosen = collection.select(bands)
+    built_in_x = not any(isinstance(variables[name], int) for name in x)
+    plain = len(y) == 1 and built_in_x and not settings.get("significance")
     return _Job(
-        collection.select(bands),
+        chosen,
         reducer.id,
         [variables[name] for name in x],
         [variables[name] for name in y],
@@ -230,6 +267,7 @@ def _job(
         least,
         len(reducer.outputs(x, y, settings)),
         len(bands) if reducer.pair else len(x) + len(y),
+        bool(reducer.lean) and plain and chosen.stored is not None,
     )
 
 

@@ -15,7 +15,8 @@ from .gaps import fill_nan
 from .grids import Grid
 from .tiles import Window
 
-EXACT_IN_FLOAT32 = {"Byte", "Int8", "UInt16", "Int16", "Float32"}
+# GDAL's types that float32 holds exactly, and numpy's names for them
+EXACT_IN_FLOAT32 = {"Byte": "uint8", "Int8": "int8", "UInt16": "uint16", "Int16": "int16", "Float32": "float32"}
 INTEGER_TYPES = {"Byte", "Int8", "UInt16", "Int16", "UInt32", "Int32", "UInt64", "Int64"}
 
 
@@ -36,6 +37,30 @@ class Band(NamedTuple):
     def sample_type(self) -> type:
         """The float type that holds every value of the band."""
         return np.float32 if self.pixel_type in EXACT_IN_FLOAT32 else np.float64
+
+    @property
+    def self_contained(self) -> bool:
+        """Whether float32 holds every value as it is stored, and the value itself says whether it is masked."""
+        alone = self.nodata is not None or bool(self.mask_flags & gdal.GMF_ALL_VALID)
+        return alone and self.pixel_type in EXACT_IN_FLOAT32
+
+    @property
+    def dtype(self) -> str:
+        """Numpy's name for the type of the values as a `self_contained` band stores them."""
+        return EXACT_IN_FLOAT32[self.pixel_type]
+
+    def gaps(self, values: np.ndarray) -> np.ndarray:
+        """Say where *values* of a `self_contained` band, as they are stored, are masked or not finite."""
+        if self.integer:
+            return np.zeros(values.shape, dtype=bool) if self.nodata is None else _equal(values, self)
+        missing = ~np.isfinite(values)
+        return missing if self.nodata is None else missing | _equal(values, self)
+
+
+def common_storage(bands: Sequence[Band]) -> Band | None:
+    """Return one of *bands* if all are `Band.self_contained` and alike in type and nodata, else None."""
+    kinds = {(band.pixel_type, str(band.nodata)) for band in bands}  # as text, since NaN is not NaN
+    return bands[0] if len(kinds) == 1 and all(band.self_contained for band in bands) else None
 
 
 class Raster:
@@ -90,6 +115,12 @@ class Raster:
             else:
                 fill_nan(layer, self._masked(dataset, band, window, place))
         return values
+
+    def read_stored(self, number: int, window: Window, target: np.ndarray) -> None:
+        """Read band *number* in *window* into *target* (rows, columns) of its `Band.dtype`, whether masked or not."""
+        place = (window.column, window.row, window.columns, window.rows)
+        band = self._dataset().GetRasterBand(number)
+        self._read(band.ReadAsArray, window, *place, buf_obj=target)
 
     def close(self) -> None:
         """Close the file in every thread; reading opens it again."""
@@ -201,11 +232,3 @@ def _equal(values: np.ndarray, band: Band) -> np.ndarray:
 def _close(values: np.ndarray, nodata: np.floating, unit: np.floating) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         return np.abs(values - nodata) <= 4 * unit * np.abs(nodata)  # NaN and inf are masked as such
-
-
-def file_list(path: str) -> list[str]:
-    """Return the files that make up the raster at *path*: itself, its side files, the sources of a VRT."""
-    dataset, reason = ask_gdal(gdal.Open, path, gdal.GA_ReadOnly)
-    if dataset is None:
-        raise RasterError(f"{path} cannot be opened as a raster ({reason}): check the path and the file.")
-    return [name for name in dataset.GetFileList() or [] if Path(name).exists()]

@@ -18,6 +18,12 @@ where one is not defined, which never raises or warns.  What a pixel gets does n
 pixels of the call: a sum over images is made image by image (`sums.over_images`), never by BLAS or ``np.sum``.  There
 is no Python loop over pixels.  A call gets at most 2**20 values of x and y together (in a table it may be more), so
 that a few arrays of that size are cheap; what needs more (all pairs of images) works through it in blocks.
+
+A lean kernel does the same for the most frequent case only: every X is built in, the one Y is a band that is neither
+resampled nor wider than `lean_fit.Stored` allows, and ``significance`` is off.  It works on the numbers that the files
+store, and leaves pixels it is not sure of to the other::
+
+    lean(x (number of X, images), stored, check) -> lean_fit.LeanFit
 """
 
 from __future__ import annotations
@@ -52,6 +58,7 @@ class Reducer:
     default_x: tuple[str, ...] = (TIME,)
     settings: tuple[Setting, ...] = ()
     notes: str = ""
+    lean: str = ""
 
     @property
     def word(self) -> str:
@@ -59,8 +66,10 @@ class Reducer:
         return self.twin.rpartition(".")[2]
 
     def function(self) -> Callable:
-        module, name = self.kernel.split(":")
-        return getattr(importlib.import_module(f".{module}", __package__), name)
+        return _imported(self.kernel)
+
+    def lean_function(self) -> Callable:
+        return _imported(self.lean)
 
     def check_variables(self, x: Names, y: Names) -> None:
         """Raise `SettingError` when there are too few or too many X or Y, or one of them twice."""
@@ -88,6 +97,11 @@ class Reducer:
             named = ", ".join(sorted(parameter_name(name) for name in unknown))
             raise SettingError(f"{self.title} has no setting named {named}.")
         return {setting.name: setting.checked(settings.get(setting.name)) for setting in self.settings}
+
+
+def _imported(text: str) -> Callable:
+    module, name = text.split(":")
+    return getattr(importlib.import_module(f".{module}", __package__), name)
 
 
 def _fixed(*names: str, significance: Names = ()) -> Callable[[Names, Names, Mapping[str, Any]], list[str]]:
@@ -134,6 +148,7 @@ REDUCERS = (
         title="Linear fit",
         summary="The straight line through each pixel's values: its slope (scale) and intercept (offset).",
         kernel="linear_regression:linear_fit",
+        lean="lean_fit:linear_fit",
         names=_fixed(
             "scale",
             "offset",

@@ -28,6 +28,7 @@ BYTES_PER_PIXEL, BYTES_PER_SEED = 29, 200  # at the peak, besides the values; pu
 BYTES_PER_GIVEN = 25  # more, a pixel, when seeds are given
 READ_ROWS = 256
 SMALLEST_TILE = 16
+MOST_PIXELS = 2**31 - 2**20  # at once: places are int32
 
 
 class Settings(NamedTuple):
@@ -232,6 +233,9 @@ def _check_memory(
     """Raise `SettingError` when the largest of *windows* does not fit into *memory_limit* MB."""
     whole = image.grid.window()
     largest = max(outer.rows * outer.columns for outer in (_around(tile, whole, settings.overlap) for tile in windows))
+    smaller = f"a {'smaller ' if len(windows) > 1 else ''}TILE_SIZE"
+    if largest > MOST_PIXELS:
+        raise SettingError(f"{largest:,} pixels are too many at once (most: {MOST_PIXELS:,}): give {smaller}.")
     value_bytes = image.bands * np.dtype(image.sample_type).itemsize
     bytes_per_pixel = BYTES_PER_PIXEL + value_bytes + BYTES_PER_SEED / settings.size**2
     if seeds:
@@ -240,5 +244,5 @@ def _check_memory(
     if needed > memory_limit:
         raise SettingError(
             f"MEMORY_LIMIT is {memory_limit} MB, but to segment {largest:,} pixels with {image.bands} bands at once "
-            f"takes about {needed:,} MB: give that much, or a {'smaller ' if len(windows) > 1 else ''}TILE_SIZE."
+            f"takes about {needed:,} MB: give that much, or {smaller}."
         )

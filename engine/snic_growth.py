@@ -75,7 +75,6 @@ class _Round(NamedTuple):
     segments: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
-    now: np.ndarray
     joined: np.ndarray
     offered: np.ndarray
     times: np.ndarray
@@ -86,9 +85,9 @@ class _Growth:
     """Pixels, segments and offers; of the offers to a pixel only the first in time is kept.
 
     ``time`` (pixels): of the offer, or of joining; `NEVER` without, 0 where masked.  ``distance`` (pixels): of the
-    offer.  ``taken`` (pixels): joined or masked.  ``sums`` (segments, bands + 2): of values, row, column.  ``now``
-    (segments): the time each has come to.  ``levels``: waiting pixels by time; one that moves to an earlier level
-    lingers in the later one too, and has joined when that one's turn comes.
+    offer.  ``taken`` (pixels): joined or masked.  ``sums`` (segments, bands + 2): of values, row, column.  ``levels``:
+    waiting pixels by time; one that moves to an earlier level lingers in the later one too, and has joined when that
+    one's turn comes.
     """
 
     def __init__(self, values, valid, seeds, segments, weight: float, connectivity: int) -> None:
@@ -133,10 +132,9 @@ class _Growth:
         self.sums = np.empty((count, self.bands + 2))
         for number, weights in enumerate((*self.values[seeds].T, row, column)):
             self.sums[:, number] = np.bincount(segments, weights, count)
-        self.now = np.arange(count, dtype=np.uint64)
         self.first = np.full(count, NEVER)  # between rounds
         self.taken[seeds] = True
-        self.time[seeds] = self.now[segments]
+        self.time[seeds] = segments
         for step in self.steps:
             self._offer_first(seeds + step, segments)
 
@@ -235,11 +233,10 @@ class _Growth:
         """Let *pixels* join, none near another, and offer their neighbours."""
         times = self.time[pixels]
         segments = (times & SEGMENT).astype(np.int64)
-        before = self.sums[segments], self.counts[segments], self.now[segments]
+        before = self.sums[segments], self.counts[segments]
         row, column = np.divmod(pixels, self.width)
         self.sums[segments] += np.column_stack([self.values[pixels], row, column])
         self.counts[segments] += 1
-        self.now[segments] = times
         self.taken[pixels] = True
         around = pixels + self.steps[:, None]
         old_times = self.time[around]
@@ -265,7 +262,6 @@ class _Growth:
         self.taken[change.joined] = False
         self.sums[change.segments] = change.sums
         self.counts[change.segments] = change.counts
-        self.now[change.segments] = change.now
 
     def _distances(self, segments: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         """Return the distances of *pixels* (..., n) to the means of *segments* (n,) as float32."""
@@ -294,7 +290,7 @@ class _Growth:
         steps, columns = self.steps.tolist(), bands + 2
         time, distance, taken = _numbers(self.time), _numbers(self.distance), _numbers(self.taken)
         values, sums = _numbers(self.values), _numbers(self.sums)
-        counts, now = _numbers(self.counts), _numbers(self.now)
+        counts = _numbers(self.counts)
         single = np.zeros(1, dtype=np.float32)
         rounded, bits = _numbers(single), _numbers(single.view(np.uint32))
         queue = self._queue(pixels)  # whole numbers need a third of the memory of tuples
@@ -309,7 +305,6 @@ class _Growth:
             joined += 1
             if joined % STEPS_PER_CHECK == 0:
                 progress.check()
-            reached = now[segment] = time[pixel]
             count = counts[segment] = counts[segment] + 1
             place = segment * columns
             for number in range(bands):
@@ -328,9 +323,8 @@ class _Growth:
                 down, right = other // width - means[bands], other % width - means[bands + 1]
                 square += weight * (down * down + right * right)
                 rounded[0] = math.sqrt(square)
-                offer = max(bits[0] << 32 | segment, reached)
-                old = time[other]
-                if offer < old or (offer == old and rounded[0] < distance[other]):
+                offer, old = bits[0] << 32 | segment, time[other]
+                if offer < old:  # a time before now is as good: the queue is emptied up to it at once
                     time[other], distance[other] = offer, rounded[0]
                     if offer < last:
                         heapq.heappush(queue, bits[0] << 64 | segment << 32 | other)

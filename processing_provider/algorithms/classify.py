@@ -27,7 +27,22 @@ from ..running import (
     read_limits,
     read_model_for,
 )
+from ..storing import (
+    add_nodata,
+    add_probability_type,
+    add_storage,
+    check_storage,
+    read_nodata,
+    read_probability_type,
+    read_storage,
+)
 from ..windows import check_raster_output, mask_path, raster_extensions, read_mask, read_window
+
+STORING = (
+    "<p>RESUME keeps finished tiles beside the output and continues a run that was interrupted or killed, as long as "
+    "image, model and settings are the same. OVERVIEWS puts smaller copies into the GeoTIFF, which large maps need to "
+    "be drawn quickly; COG makes it cloud-optimized, overviews included.</p>"
+)
 
 
 class Classify(RasterMlAlgorithm):
@@ -41,6 +56,8 @@ class Classify(RasterMlAlgorithm):
         "classes: of the larger label); MULTIPROBABILITY one band per class; RAW the vote of each tree; REGRESSION "
         "and RAW_REGRESSION the mean and each tree's value. Empty takes the model's own mode. Class maps carry names "
         "and colours, also in a .qml style beside the file.</p>"
+        "<p>Probabilities may be stored as percent (UInt8) or as ten-thousandths (UInt16), which takes less space and "
+        "time; QGIS shows them from 0 to 1 all the same.</p>" + STORING
     )
     CLUSTERS = False
     MODE, MASK, EXTENT, BY_ORDER, OUTPUT = "OUTPUT_MODE", "MASK", "EXTENT", "MATCH_BY_ORDER", "OUTPUT"
@@ -63,6 +80,10 @@ class Classify(RasterMlAlgorithm):
                 )
             )
         )
+        if not self.CLUSTERS:
+            add_probability_type(self)
+        add_nodata(self)
+        add_storage(self)
         add_limits(self)
         add_execution(self)
         label = self.tr("Clusters") if self.CLUSTERS else self.tr("Classified image")
@@ -75,6 +96,7 @@ class Classify(RasterMlAlgorithm):
         check_model(self, parameters, context)
         raster_paths(self, parameters, context)
         check_raster_output(parameters, self.OUTPUT, context)
+        check_storage(self, parameters, self.OUTPUT, context)
 
     def prepare(self, parameters: dict, context, progress: Progress) -> None:
         prepare_image(self, parameters, context)
@@ -85,6 +107,7 @@ class Classify(RasterMlAlgorithm):
 
         model = read_model_for(self, parameters, context, self.CLUSTERS)
         mode = model.output_mode("" if self.CLUSTERS else self.parameterAsEnumString(parameters, self.MODE, context))
+        numbers = "Float32" if self.CLUSTERS else read_probability_type(self, parameters, context, mode, progress)
         limits.obey(limits.bands_gauge(len(model.predictors)), read_limits(self, parameters, context), progress)
         image = read_image(self, parameters, context, progress)
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
@@ -97,6 +120,9 @@ class Classify(RasterMlAlgorithm):
             mask=read_mask(self.mask_path, image),
             window=read_window(self, parameters, self.EXTENT, context, image),
             match_by_order=self.parameterAsBoolean(parameters, self.BY_ORDER, context),
+            probability_type=numbers,
+            nodata=read_nodata(self, parameters, context),
+            storage=read_storage(self, parameters, context),
             threads=run.threads,
             tile_size=run.tile_size,
             memory_limit=run.memory_limit,
@@ -120,6 +146,6 @@ class Cluster(Classify):
         "<p>Gives every pixel the number of its cluster, from 0, tile by tile, in bounded memory. Bands are matched to "
         "the model's predictors by name; a pixel that is masked in any of them stays masked.</p>"
         "<p>The numbers have no meaning of their own: look at the centres in the training's report, and give the "
-        "clusters names afterwards. The colours are far apart and always the same for a number.</p>"
+        "clusters names afterwards. The colours are far apart and always the same for a number.</p>" + STORING
     )
     CLUSTERS = True

@@ -13,6 +13,7 @@ from rasterml.engine import outputs
 from rasterml.engine.classes import LandClass
 from rasterml.engine.errors import StorageError
 from rasterml.engine.files import atomic_file, temporary_name, write_atomically
+from rasterml.engine.geotiff import Storage
 from rasterml.engine.grids import Grid
 from rasterml.engine.outputs import FLOAT, RasterWriter, SampleType, check_output, class_type
 from rasterml.engine.tiles import Window, iter_tiles
@@ -185,7 +186,7 @@ def test_rotated_grid_and_grid_without_crs_are_kept(tmp_path, extension, geotran
 @pytest.mark.parametrize("compression", ["DEFLATE", "LZW", "ZSTD", "NONE"])
 def test_compression_and_threads_change_no_pixel(tmp_path, compression, threads):
     path = tmp_path / "map.tif"
-    write(path, labels(), class_type(7), CLASSES, compression=compression, threads=threads)
+    write(path, labels(), class_type(7), CLASSES, storage=Storage(compression=compression), threads=threads)
     np.testing.assert_array_equal(gdal.Open(str(path)).ReadAsArray(), labels()[0])
 
 

@@ -12,6 +12,7 @@ from raster_files import write_raster
 from rasterml.engine import pixel_regression
 from rasterml.engine.errors import Canceled, RasterError, SettingError
 from rasterml.engine.image_collection import open_bands, open_collection
+from rasterml.engine.journal import MARK
 from rasterml.engine.pixel_regression import regress_image
 from rasterml.engine.progress import Progress
 from rasterml.engine.reducers import REDUCERS, REDUCERS_BY_ID
@@ -279,6 +280,23 @@ def test_a_canceled_run_leaves_nothing(stack, tmp_path):
         regress(open_bands([stack]), tmp_path / "o.tif", "linearfit", ["time"], tile_size=16, progress=Stopping(2))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_takes_the_finished_tiles_over(stack, tmp_path):
+    options = {"tile_size": 16, "threads": 1, "resume": True}
+    regress(open_bands([stack]), tmp_path / "whole.tif", "linearfit", ["time"])
+    with pytest.raises(Canceled):
+        regress(open_bands([stack]), tmp_path / "o.tif", "linearfit", ["time"], progress=Stopping(3), **options)
+    kept = (tmp_path / ".o.tif.resume").read_bytes().count(MARK) - 1  # the first record is the run's fingerprint
+    with pytest.raises(SettingError, match=r"RESUME cannot continue .* variables changed"):
+        regress(open_bands([stack]), tmp_path / "o.tif", "linearfit", ["time"], times=range(IMAGES), **options)
+
+    regress(open_bands([stack]), tmp_path / "o.tif", "linearfit", ["time"], **options)
+
+    assert kept >= 3
+    whole, resumed = (gdal.Open(str(tmp_path / f"{name}.tif")).ReadAsArray() for name in ("whole", "o"))
+    assert whole.tobytes() == resumed.tobytes()
+    assert not (tmp_path / ".o.tif.resume").exists()
 
 
 def test_a_job_travels_to_a_cluster(rasters):

@@ -413,6 +413,13 @@ def test_impossible_settings_are_refused(settings, options, sentence, tmp_path):
     assert not (tmp_path / "segments.tif").exists()
 
 
+def test_more_pixels_than_can_be_numbered_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(snic, "MOST_PIXELS", 1000)
+    with pytest.raises(SettingError, match=r"1,364 pixels are too many at once \(most: 1,000\): give a TILE_SIZE"):
+        written(tmp_path, picture("noise"))
+    assert written(tmp_path, picture("noise"), Settings(5, 1, 8, 2), tile_size=16)[0].segments
+
+
 @pytest.mark.parametrize(("size", "spacing"), [(1, 0), (3, 0), (5, 0), (5, 3)])
 def test_memory_is_what_is_foreseen(size, spacing, tmp_path, peak_memory):
     """For many segments in noise, which is worse than pictures; *spacing* of given seeds, 0 = none."""

@@ -47,7 +47,9 @@ def test_it_has_the_frozen_parameters_outputs_and_defaults(provider):
 
     assert pinned(algorithm) == {
         "INPUT": None, "BANDS": None, "BAND_NAMES": None, "RESAMPLING": "nearest", "MODEL": None,
-        "OUTPUT_MODE": None, "MASK": None, "EXTENT": None, "MATCH_BY_ORDER": False, "LIMITS": "Warn",
+        "OUTPUT_MODE": None, "MASK": None, "EXTENT": None, "MATCH_BY_ORDER": False, "PROBABILITY_TYPE": "Float32",
+        "NODATA": None, "OVERVIEWS": False, "COG": False, "COMPRESSION": "DEFLATE", "COMPRESSION_LEVEL": None,
+        "LIMITS": "Warn",
         "THREADS": 0, "TILE_SIZE": 256, "MEMORY_LIMIT": 1024, "SCHEDULER": None, "RESUME": False, "OUTPUT": None,
     }  # fmt: skip
     assert {output.name() for output in algorithm.outputDefinitions()} == {"OUTPUT", "PIXELS", "PREDICTED", "MASKED"}
@@ -183,8 +185,74 @@ def test_regression_model(image, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("storage", "layout", "compression"),
+    [
+        ({"OVERVIEWS": True, "COMPRESSION": "LZW"}, None, "LZW"),
+        ({"COG": True, "COMPRESSION": "ZSTD", "COMPRESSION_LEVEL": 3}, "COG", "ZSTD"),
+    ],
+)
+def test_ways_to_store_the_map_change_no_pixel(storage, layout, compression, model, tmp_path):
+    small = write_image(tmp_path / "small.tif")
+    image = str(tmp_path / "image.vrt")
+    gdal.Translate(image, small, format="VRT", width=COLUMNS * 10, height=ROWS * 10).FlushCache()
+    feedback = QgsProcessingFeedback()
+    shares = []
+    feedback.progressChanged.connect(shares.append)
+
+    run("classify", INPUT=[image], MODEL=model, OUTPUT=str(tmp_path / "plain.tif"))
+    run("classify", feedback=feedback, INPUT=[image], MODEL=model, OUTPUT=str(tmp_path / "map.tif"), **storage)
+
+    dataset = gdal.Open(str(tmp_path / "map.tif"))
+    band = dataset.GetRasterBand(1)
+    assert np.array_equal(read(tmp_path / "map.tif"), read(tmp_path / "plain.tif"))
+    assert band.GetOverviewCount() >= 1
+    assert set(np.unique(band.GetOverview(0).ReadAsArray())) <= {0, 7, 255}
+    assert dataset.GetMetadataItem("LAYOUT", "IMAGE_STRUCTURE") == layout
+    assert dataset.GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE") == compression
+    assert shares == sorted(shares) and shares[-1] == 100
+    layer = QgsRasterLayer(str(tmp_path / "map.tif"))
+    renderer = layer.renderer()
+    assert [int(entry.value) for entry in renderer.classes()] == [0, 7]
+
+
+@pytest.mark.parametrize(("kind", "nodata", "step"), [("UInt8", None, 0.01), ("UInt16", 20_000, 0.0001)])
+def test_probabilities_as_whole_numbers_are_shown_from_0_to_1(kind, nodata, step, model, image, tmp_path):
+    run(
+        "classify", INPUT=[image], MODEL=model, OUTPUT_MODE="MULTIPROBABILITY", PROBABILITY_TYPE=kind, NODATA=nodata,
+        OUTPUT=str(tmp_path / "map.tif"),
+    )  # fmt: skip
+
+    layer = QgsRasterLayer(str(tmp_path / "map.tif"))
+    provider = layer.dataProvider()
+    block = provider.block(1, provider.extent(), COLUMNS, ROWS)
+    shown = np.array([[block.value(row, column) for column in range(COLUMNS)] for row in range(5, ROWS)])
+    assert np.abs(shown - expected(model, "MULTIPROBABILITY")[0]).max() <= step / 2 + 1e-7
+    assert all(block.isNoData(row, column) for row in range(5) for column in range(COLUMNS))
+    dataset = gdal.Open(str(tmp_path / "map.tif"))
+    assert dataset.GetRasterBand(1).GetNoDataValue() == (nodata or 255)
+
+
+def test_probability_type_of_a_class_map_is_warned_of(model, image, tmp_path):
+    feedback = QgsProcessingFeedback()
+
+    run(
+        "classify", feedback=feedback, INPUT=[image], MODEL=model, PROBABILITY_TYPE="UInt16", NODATA=3,
+        OUTPUT=str(tmp_path / "map.tif"),
+    )  # fmt: skip
+
+    assert "PROBABILITY_TYPE UInt16 changes nothing here" in feedback.textLog()
+    written = read(tmp_path / "map.tif")
+    assert written.dtype == np.uint8 and (written[:, :5] == 3).all()
+    assert np.array_equal(written[:, 5:], expected(model))
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        ({"NODATA": 7}, "NODATA is 7, which is one of the map's classes"),
+        ({"NODATA": 300}, "NODATA is 300, but the map's numbers are Byte"),
+        ({"COMPRESSION": "NONE", "COMPRESSION_LEVEL": 5}, "COMPRESSION_LEVEL is 5, but NONE has no levels"),
+        ({"OVERVIEWS": True, "OUTPUT": "map.img"}, "are for GeoTIFF"),
         ({"BAND_NAMES": "a,b"}, "The image has no band red, nir, which the model needs"),
         ({"OUTPUT_MODE": "REGRESSION"}, "OUTPUT_MODE REGRESSION is not possible for this classification model"),
         ({"MODEL": "image.tif"}, "is not a model file: choose one that ends in .rasterml"),

@@ -112,6 +112,31 @@ def test_mask_extent_and_order_work_as_in_classify(tmp_path):
     )
 
 
+def test_map_of_clusters_can_be_stored_in_other_ways(tmp_path):
+    clusterer(tmp_path / "m.rasterml")
+    image = write_image(tmp_path / "i.tif")
+    for name, options in (
+        ("plain", {}),
+        ("cog", {"COG": True, "COMPRESSION": "DEFLATE", "COMPRESSION_LEVEL": 9, "NODATA": 9}),
+    ):
+        run(
+            "cluster",
+            INPUT=[image],
+            MODEL=str(tmp_path / "m.rasterml"),
+            OUTPUT=str(tmp_path / f"{name}.tif"),
+            **options,
+        )
+
+    plain, cog = read(tmp_path / "plain.tif"), read(tmp_path / "cog.tif")
+    assert np.array_equal(np.where(plain == 255, 9, plain), cog) and (cog == 9).any()
+    dataset = gdal.Open(str(tmp_path / "cog.tif"))
+    assert dataset.GetMetadataItem("LAYOUT", "IMAGE_STRUCTURE") == "COG"
+    band = dataset.GetRasterBand(1)
+    assert band.GetNoDataValue() == 9  # GDAL 3.6 reads the .aux.xml only when asked for this
+    assert band.GetCategoryNames()[:2] == ["cluster 0", "cluster 1"]
+    assert (tmp_path / "cog.qml").exists()
+
+
 def test_table_gets_the_number_of_the_cluster_and_no_name(tmp_path):
     clusterer(tmp_path / "m.rasterml")
     layer = table(seed=3, rows=50)

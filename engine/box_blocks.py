@@ -1,0 +1,117 @@
+"""A forest as boxes, group of trees by group, cut to the cells that the rows of a block are put into."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, NamedTuple, Sequence
+
+import numpy as np
+
+from .box_forest import Box, BoxForest, Leaves, taken, touched
+from .box_tables import CellRows
+from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells, in_threads
+from .predictors import Predictor, spans
+from .tree_apply import Check
+from .trees import Shape
+
+CELLS_A_PIECE = 16  # that share a first pruning
+LEAVES_AT_ONCE = 500_000  # bounds the memory of turning trees into boxes
+
+
+def predicted_in_spans(predictor: Predictor, features: np.ndarray, mode: str, threads: int, check: Check) -> np.ndarray:
+    """Return (bands, rows) as ``predictor.predict`` does, worked out by *threads* threads for some rows at a time."""
+    bands = len(predictor.bands(mode))
+    kind = np.int32 if predictor.gives_classes(mode) else np.float32
+    result: np.ndarray = np.empty((bands, len(features)), dtype=kind)
+
+    def predict(span: slice, check: Check) -> None:
+        result[:, span] = predictor.predict(features[span], mode, check)
+
+    in_threads(predict, spans(len(features), bands), threads, check)
+    return result
+
+
+class Group(NamedTuple):
+    """Some consecutive trees: the number of the first one, and of its first leaf among all, trees end to end."""
+
+    forest: BoxForest
+    first_tree: int
+    first_leaf: int
+
+
+class Reached(NamedTuple):
+    """What some rows can reach of a group: *leaves*, and their *numbers* among all leaves of the group (int64)."""
+
+    group: Group
+    numbers: np.ndarray
+    leaves: Leaves
+
+    def within(self, cell: CellRows) -> tuple[Reached, Box]:
+        """Return what the rows of *cell* can reach, and their box."""
+        box = self.group.forest.box(cell.lowest, cell.highest)
+        here = touched(self.leaves, box)
+        return Reached(self.group, self.numbers.take(here), taken(self.leaves, here)), box
+
+
+Visit = Callable[[CellRows, "list[Reached]", Check], None]
+
+
+class BoxBlocks:
+    """All trees of a forest; used by many threads."""
+
+    def __init__(self, shapes: Sequence[Shape], labels: np.ndarray, predictors: int, check: Check) -> None:
+        """*labels* (all leaves,) are class positions, trees end to end; a group's leaves are sorted by them."""
+        self.groups: list[Group] = []
+        tree = leaf = 0
+        for group in _grouped(shapes):
+            check()
+            leaves = sum(shape.leaves.size for shape in group)
+            self.groups.append(Group(BoxForest(group, labels[leaf : leaf + leaves], predictors), tree, leaf))
+            tree, leaf = tree + len(group), leaf + leaves
+
+    def each_cell(self, features: np.ndarray, cell_rows: int, visit: Visit, threads: int, check: Check) -> None:
+        """Call ``visit(cell, what its rows may reach, check)`` in *threads* threads for all rows of a block.
+
+        *features* is float32 (rows, predictors), finite; a cell has about *cell_rows* rows.
+        """
+        cells = Cells(features, self._cell_tree(features, cell_rows, check), threads, check)
+
+        def visit_piece(piece: range, check: Check) -> None:
+            parts = [CellRows(features, cells.rows(cell)) for cell in piece if cells.sizes[cell]]
+            if not parts:
+                return
+            lowest = np.min([part.lowest for part in parts], axis=0)
+            highest = np.max([part.highest for part in parts], axis=0)
+            reached = []
+            for group in self.groups:
+                check()
+                leaves = group.forest.leaves
+                numbers = touched(leaves, group.forest.box(lowest, highest))
+                reached.append(Reached(group, numbers, taken(leaves, numbers)))
+            for part in parts:
+                visit(part, reached, check)
+
+        in_threads(visit_piece, cells.pieces(-(-cells.sizes.size // CELLS_A_PIECE)), threads, check)
+
+    def _cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
+        size = min(SAMPLE, len(features))
+        sample = np.ascontiguousarray(features[np.arange(size) * len(features) // size].T)
+        positions = np.zeros(sample.shape)
+        for forest, _, _ in self.groups:
+            for band, (thresholds, below) in enumerate(zip(forest.thresholds, forest.splits_below)):
+                check()
+                positions[band] += below[np.searchsorted(thresholds, sample[band])]
+        return grow_cells(sample, positions, min(MOST_CELLS, -(-len(features) // cell_rows)), check)
+
+
+def _grouped(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
+    """Yield the trees in groups of about `LEAVES_AT_ONCE` leaves."""
+    group: list[Shape] = []
+    leaves = 0
+    for shape in shapes:
+        group.append(shape)
+        leaves += shape.leaves.size
+        if leaves >= LEAVES_AT_ONCE:
+            yield group
+            group, leaves = [], 0
+    if group:
+        yield group

@@ -1,0 +1,121 @@
+"""A forest as boxes: each leaf is a box with a label, and in every tree exactly one box contains a row.
+
+All comparisons are between whole numbers: a value's rank is the number of its band's thresholds that lie below it, so
+``value <= threshold number k`` is ``rank <= k``, exactly.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from .tree_apply import rounded_down
+from .trees import Shape
+
+
+class Box(NamedTuple):
+    """Lowest and highest rank in every band, both included: int64 (bands,)."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Leaves(NamedTuple):
+    """Leaves of many trees, class by class, within a class tree by tree.
+
+    low, high : lowest and highest rank in every band, both included: uint16 or uint32 (bands, leaves)
+    label : position of the class, uint16 (leaves,)
+    tree : number of the tree, int32 (leaves,)
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    label: np.ndarray
+    tree: np.ndarray
+
+
+class BoxForest:
+    """Some trees as boxes.
+
+    trees : their number
+    leaves : all of them
+    thresholds : for every band, ascending float32
+    splits_below : for every band, the number of splits whose threshold is one of the first 0, 1, …
+    """
+
+    def __init__(self, shapes: Sequence[Shape], labels: np.ndarray, predictors: int) -> None:
+        """*labels* (all leaves,) are class positions, trees end to end."""
+        self.trees = len(shapes)
+        feature = np.concatenate([shape.feature for shape in shapes])
+        threshold = rounded_down(np.concatenate([shape.threshold for shape in shapes]))
+        rank = np.zeros(feature.size, dtype=np.int32)
+        self.thresholds, self.splits_below = [], []
+        for band in range(predictors):
+            nodes = np.flatnonzero(feature == band)
+            values, rank[nodes], counts = np.unique(threshold[nodes], return_inverse=True, return_counts=True)
+            self.thresholds.append(values)
+            self.splits_below.append(np.concatenate(([0], np.cumsum(counts))))
+        low, high = _leaf_boxes(shapes, feature, rank, np.array([values.size for values in self.thresholds]))
+        order = np.argsort(labels, kind="stable")
+        tree = np.repeat(np.arange(self.trees, dtype=np.int32), [shape.leaves.size for shape in shapes])
+        self.leaves = Leaves(
+            np.ascontiguousarray(low[order].T),
+            np.ascontiguousarray(high[order].T),
+            labels[order].astype(np.uint16),
+            tree[order],
+        )
+
+    def box(self, lowest: np.ndarray, highest: np.ndarray) -> Box:
+        """Return the box between two rows of values (bands,)."""
+        return Box(
+            *(
+                np.array([np.searchsorted(values, end) for values, end in zip(self.thresholds, ends)])
+                for ends in (lowest, highest)
+            )
+        )
+
+
+def _leaf_boxes(
+    shapes: Sequence[Shape], feature: np.ndarray, rank: np.ndarray, highest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lowest and highest ranks (leaves, bands), walking down all trees together, level by level.
+
+    *feature*, *rank* (nodes,): the splits, trees end to end; *highest* (bands,): the highest rank there is.
+    """
+    sizes = np.array([shape.right.size for shape in shapes])
+    starts = np.cumsum(sizes) - sizes
+    right = np.concatenate([shape.right for shape in shapes]) + np.repeat(starts, sizes)
+    kind = np.uint16 if highest.max(initial=0) < np.iinfo(np.uint16).max else np.uint32
+    low = np.zeros((feature.size, highest.size), dtype=kind)
+    high = np.zeros_like(low)
+    high[starts] = highest
+    nodes = starts[feature[starts] >= 0]
+    while nodes.size:
+        left, other, band = nodes + 1, right[nodes], feature[nodes]
+        low[left] = low[other] = low[nodes]
+        high[left] = high[other] = high[nodes]
+        high[left, band] = np.minimum(high[nodes, band], rank[nodes])
+        low[other, band] = np.maximum(low[nodes, band], rank[nodes] + 1)
+        children = np.concatenate((left, other))
+        nodes = children[feature[children] >= 0]
+    leaves = np.flatnonzero(feature < 0)
+    low, high = low[leaves], high[leaves]
+    low[np.greater(low, high).any(axis=1)] = np.iinfo(kind).max  # no row gets there, so no box may touch it
+    return low, high
+
+
+def touched(leaves: Leaves, box: Box) -> np.ndarray:
+    """Return the numbers of the leaves that have a point in common with *box*, ascending."""
+    inside = np.ones(leaves.label.size, dtype=bool)
+    kind = leaves.low.dtype
+    for low, high, first, last in zip(leaves.low, leaves.high, box.low.astype(kind), box.high.astype(kind)):
+        inside &= high >= first
+        inside &= low <= last
+    return np.flatnonzero(inside)
+
+
+def taken(leaves: Leaves, numbers: np.ndarray) -> Leaves:
+    """Return some of *leaves*."""
+    low, high, label, tree = leaves
+    return Leaves(low.take(numbers, axis=1), high.take(numbers, axis=1), label.take(numbers), tree.take(numbers))

@@ -1,0 +1,68 @@
+"""How a map is cut up so that the run keeps within MEMORY_LIMIT."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .images import Image
+from .predictors import ROWS_AT_ONCE, VALUES_AT_ONCE, block_rows
+from .workers import thread_count
+
+BASE_MEGABYTES = 400  # what QGIS, scikit-learn and a small model need before the first tile
+CACHE_SHARE = 8  # GDAL's block cache gets one part in so many of MEMORY_LIMIT
+LEAST_MEGABYTES = 64  # for tiles, however small MEMORY_LIMIT is
+SMALLEST_TILE = 32
+LARGEST_TILE = 16_384
+
+
+class Plan(NamedTuple):
+    """The side of a tile, and the rows of a block of tiles; 0 = every tile is predicted for itself."""
+
+    side: int
+    rows: int
+
+
+def cache_megabytes(memory_limit: int) -> int:
+    """Return how much of *memory_limit* GDAL's block cache gets, both in MB."""
+    return max(16, memory_limit // CACHE_SHARE)
+
+
+def plan(image: Image, predictor: Any, mode: str, threads: int, tile_size: int, memory_limit: int) -> Plan:
+    """Return the plan with the largest tiles up to *tile_size* and the largest blocks that *memory_limit* MB allow.
+
+    Where the file's blocks are wider than a tile, a row of tiles fits into GDAL's cache, too: else every tile
+    would read the same strips again.
+    """
+    side = _side_for_cache(image, tile_size, cache_megabytes(memory_limit) * 2**20)
+    budget = max(LEAST_MEGABYTES, memory_limit - BASE_MEGABYTES - cache_megabytes(memory_limit)) * 2**20
+    threads = thread_count(threads)
+    bands = len(predictor.bands(mode))
+    reading = threads * (16 * image.bands + 16)  # bytes a pixel of the tile's: read, cast, masked, gathered
+    writing = 8 * bands  # scattered, encoded
+    best = block_rows(predictor, mode)
+    if not best:
+        work = threads * min(ROWS_AT_ONCE * 128, VALUES_AT_ONCE * 16)
+        side = _largest_side(side, reading + threads * 2 * writing, budget - work)
+        return Plan(side, 0)
+    waiting = threads * 8 * image.bands  # read, but not yet in the block
+    tile = reading + waiting + writing
+    # one block is predicted while the next one is read or the last one written; masks of up to three
+    row = 8 * image.bands + 8 * bands + 12 + predictor.block_bytes(mode)
+    side = _largest_side(side, tile + row, budget)
+    return Plan(side, max(side * side, min(best, (budget - tile * side * side) // row)))
+
+
+def _side_for_cache(image: Image, side: int, cache: int) -> int:
+    rows_of_block, columns_of_block = image.block_size
+    row_of_pixels = image.grid.columns * image.bands * np.dtype(image.sample_type).itemsize
+    while side > SMALLEST_TILE and columns_of_block > side and max(side, rows_of_block) * row_of_pixels > cache:
+        side = max(SMALLEST_TILE, side // 2)
+    return side
+
+
+def _largest_side(side: int, bytes_a_pixel: int, budget: int) -> int:
+    while side > SMALLEST_TILE and side * side * bytes_a_pixel > budget:
+        side = max(SMALLEST_TILE, side // 2)
+    return side
