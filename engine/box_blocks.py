@@ -14,6 +14,7 @@ from .tree_apply import Check
 from .trees import Shape
 
 CELLS_A_PIECE = 16  # that share a first pruning
+PIECES_A_THREAD = 4  # at least, so that all threads end at about the same time
 LEAVES_AT_ONCE = 500_000  # bounds the memory of turning trees into boxes
 
 
@@ -90,7 +91,8 @@ class BoxBlocks:
             for part in parts:
                 visit(part, reached, check)
 
-        in_threads(visit_piece, cells.pieces(-(-cells.sizes.size // CELLS_A_PIECE)), threads, check)
+        pieces = max(-(-cells.sizes.size // CELLS_A_PIECE), PIECES_A_THREAD * threads)
+        in_threads(visit_piece, cells.pieces(pieces), threads, check)
 
     def _cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
         size = min(SAMPLE, len(features))

@@ -10,14 +10,13 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from . import trees
+from . import box_sums, trees
+from .box_blocks import predicted_in_spans
 from .box_votes import BoxVoter
-from .cells import in_threads
 from .errors import ModelFileError, SettingError
 from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, RAW, RAW_REGRESSION, REGRESSION
 from .models import Model
-from .predictors import spans
 from .progress import Progress
 from .training import Fit, Samples, require_sklearn
 from .tree_apply import Check, leaf_appliers
@@ -26,6 +25,7 @@ from .tree_text import classification_text, regression_text
 from .votes import VoteCounter
 from .workers import ordered_map
 
+IN_BLOCKS = (CLASSIFICATION, REGRESSION, PROBABILITY, MULTIPROBABILITY)  # modes that many rows at once make faster
 SORTED_ROWS = 4096  # fewer are not worth sorting
 BLOCK_ROWS = 2**22  # the more rows share a cell's tables the better
 FEWEST_ROWS, FEWEST_TREES = 200_000, 10  # fewer are not worth tables
@@ -229,6 +229,7 @@ class ForestPredictor:
         self.leaf_starts = np.cumsum([0] + [shape.leaves.size for shape in self.shapes])
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
         self._voter: BoxVoter | None = None
+        self._adder: box_sums.BoxSums | None = None
         self._lock = threading.Lock()
         self._read_leaves()
 
@@ -266,24 +267,28 @@ class ForestPredictor:
 
     def block_rows(self, mode: str) -> int:
         """Return how many rows a call of `predict_block` should have at best, 0 where ``predict`` is as good."""
-        return BLOCK_ROWS if mode == CLASSIFICATION and len(self.shapes) >= FEWEST_TREES else 0
+        return BLOCK_ROWS if mode in IN_BLOCKS and len(self.shapes) >= FEWEST_TREES else 0
 
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in `predict_block` besides features and result."""
-        return 4 + 2  # its place in a cell, the position of its class
+        return 4 + 2 if mode == CLASSIFICATION else box_sums.ROW_BYTES  # its place in a cell, the position of its class
 
     def predict_block(self, features: np.ndarray, mode: str, threads: int, check: Check) -> np.ndarray:
         """Return what `predict` does, worked out by *threads* threads."""
-        if self.block_rows(mode) and len(features) >= FEWEST_ROWS:
+        if not self.block_rows(mode) or len(features) < FEWEST_ROWS:
+            return predicted_in_spans(self, features, mode, threads, check)
+        if mode == CLASSIFICATION:
             winners = self._box_voter(check).winners(features, self._votes, threads, check)
             return self.class_values[winners][np.newaxis]
-        bands = len(self.bands(mode))
-        result = np.empty((bands, len(features)), dtype=np.int32 if self.gives_classes(mode) else np.float32)
-
-        def predict(span: slice, check: Check) -> None:
-            result[:, span] = self.predict(features[span], mode, check)
-
-        in_threads(predict, spans(len(features), bands), threads, check)
+        result = np.empty((len(self.bands(mode)), len(features)), dtype=np.float32)
+        self._box_sums(check).fill(
+            result,
+            features,
+            lambda sums: self._of_sums(sums[0].reshape(sums.shape[1], -1), mode),
+            lambda some, check: self.predict(some, mode, check),
+            threads,
+            check,
+        )
         return result
 
     def _box_voter(self, check: Check) -> BoxVoter:
@@ -293,6 +298,17 @@ class ForestPredictor:
                 self._voter = BoxVoter(self.shapes, self.leaf_labels, len(self.model.predictors), classes, check)
             return self._voter
 
+    def _box_sums(self, check: Check) -> box_sums.BoxSums:
+        with self._lock:
+            if self._adder is None:
+                if self.model.mode == CLASSIFICATION:
+                    weights = np.repeat(self.tree_weights, np.diff(self.leaf_starts))
+                    values = box_sums.probabilities(self.model.arrays["leaf_counts"], weights)
+                else:
+                    values = self.leaf_means.take
+                self._adder = box_sums.BoxSums(self.shapes, len(self.model.predictors), values, check)
+            return self._adder
+
     def _predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
         if mode == CLASSIFICATION:
             return self.class_values[self._votes(features, check)][np.newaxis]
@@ -301,12 +317,17 @@ class ForestPredictor:
         if mode == RAW_REGRESSION:
             return self._each_tree(features, self.leaf_means, np.float32, check)
         if mode == REGRESSION:
-            return (self._sum(features, self._means, 1, check)[:, 0] / len(self.shapes)).astype(np.float32)[np.newaxis]
-        probabilities = self._sum(features, self._weighted, self.class_values.size, check)
+            return self._of_sums(self._walked_sums(features, self._means, 1, check), mode)
+        return self._of_sums(self._walked_sums(features, self._weighted, self.class_values.size, check), mode)
+
+    def _of_sums(self, sums: np.ndarray, mode: str) -> np.ndarray:
+        """Return the bands of *mode* from *sums* (rows, columns) over all trees: means, or weighted probabilities."""
+        if mode == REGRESSION:
+            return (sums[:, 0] / len(self.shapes)).astype(np.float32)[np.newaxis]
         if mode == MULTIPROBABILITY:
-            return probabilities.astype(np.float32).T
+            return sums.astype(np.float32).T
         # Two classes: the probability of the larger label; more: of the most probable one (reference 3.2).
-        one = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
+        one = sums[:, 1] if sums.shape[1] == 2 else sums.max(axis=1)
         return one.astype(np.float32)[np.newaxis]
 
     def _leaf_values(self, number: int, values: np.ndarray) -> np.ndarray:
@@ -326,7 +347,7 @@ class ForestPredictor:
             counter.add(self._leaf_values(number, self.leaf_labels), apply(features))
         return counter.winners()
 
-    def _sum(self, features: np.ndarray, leaf_table: Callable, columns: int, check: Check) -> np.ndarray:
+    def _walked_sums(self, features: np.ndarray, leaf_table: Callable, columns: int, check: Check) -> np.ndarray:
         """Add up ``leaf_table(tree)`` (leaves, columns) over all trees, in their order."""
         total = np.zeros((len(features), columns))
         for number, apply in enumerate(self.appliers):

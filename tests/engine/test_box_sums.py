@@ -7,13 +7,16 @@ import sys
 import numpy as np
 import pytest
 from rasterml.engine import box_blocks, box_sums
+from rasterml.engine import forest as forest_module
 from rasterml.engine.box_sums import FACTORS, BoxSums, highest_bytes, probabilities
+from rasterml.engine.decision_tree import tree_model
 from rasterml.engine.errors import Canceled
-from rasterml.engine.forest import ForestPredictor, smoothed
+from rasterml.engine.forest import ForestPredictor, smoothed, tree_texts
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, REGRESSION
 from rasterml.engine.models import Model
 from rasterml.engine.training import Table, collect, train
 from rasterml.engine.tree_arrays import forest_shapes
+from rasterml.engine.tree_reader import read_trees
 from rasterml.engine.trees import Shape
 from small_models import make_samples, small_forest
 
@@ -261,3 +264,16 @@ def test_few_rows_or_trees_are_predicted_as_ever():
     assert predictor.block_rows(CLASSIFICATION) == 0  # 2 trees of each of 3 classes
     block = predictor.predict_block(features, CLASSIFICATION, 2, check)
     assert same_bits(block, predictor.predict(features, CLASSIFICATION, check))
+
+
+@pytest.mark.parametrize("kind", [CLASSIFICATION, REGRESSION])
+def test_forests_and_ready_made_trees_give_the_same_in_blocks(kind, monkeypatch):
+    monkeypatch.setattr(forest_module, "FEWEST_ROWS", 1000)
+    forest, features = small_forest(kind, number_of_trees=12), pixels()
+    ready_made = tree_model(read_trees("\n".join(tree_texts(forest))), kind)
+    for model in (forest, ready_made):
+        predictor = model.learner.load_predictor(model)
+        for mode in model.output_modes:
+            block = predictor.predict_block(features, mode, 2, check)
+            assert same_bits(block, predictor.predict(features, mode, check)), (model.learner_id, mode)
+    assert forest.learner.load_predictor(forest).block_rows(forest.output_modes[0]) > 0
