@@ -11,7 +11,7 @@ The values are added tree by tree in float64, as walking the trees does: not a b
 from __future__ import annotations
 
 import itertools
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,10 +25,10 @@ from .trees import Shape
 BLOCK_ROWS = 2**22  # the more rows share a cell's tables the better
 FEWEST_ROWS, FEWEST_TREES = 200_000, 10  # fewer are not worth tables
 ROW_BYTES = 4  # its place in a cell
-CELL_ROWS = 8_000  # fewer do not pay for a cell's tables, more have too many leaves
-MORE_CELL_ROWS, SMALL_TREE = 32_000, 64  # where trees have fewer leaves, more rows are better
+CELL_ROWS = 16_000  # fewer do not pay for a cell's tables, more have too many leaves
+MORE_CELL_ROWS, SMALL_TREE = 32_000, 32  # where trees have fewer leaves, more rows are better
 TABLE_BYTES = 700_000  # of the tables that are used together: they stay in the cache
-WORDS_AT_ONCE = 32_000  # of rows that are looked up together: they stay in the cache
+WORDS_AT_ONCE = 60_000  # of rows that are looked up together: they stay in the cache
 VALUES_AT_ONCE = 2**17  # of rows that are added up together
 FEWEST_AT_ONCE = 256  # rows
 BYTES = 256  # different ones
@@ -192,15 +192,13 @@ class _Fields:
 
     def _add(self, sums: np.ndarray, bytes_of_rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> None:
         found = np.empty(sums.shape[1:])
-        table = np.empty((BYTES, *values.shape[1:]))
-        pairs = zip(leaf, bytes_of_rows)
+        pairs = zip(_tables(leaf, values), bytes_of_rows)
         first_leaves = np.cumsum(self.counts) - self.counts
         for tree, (first, fields) in enumerate(zip(first_leaves.tolist(), self.fields.tolist()), self.first_tree):
             column = sums[tree % len(sums)]
             if not fields:
                 column += values[first]
-            for numbers, places in itertools.islice(pairs, fields):
-                values.take(numbers, axis=0, out=table, mode="clip")
+            for table, places in itertools.islice(pairs, fields):
                 table.take(places, axis=0, out=found, mode="clip")
                 column += found
 
@@ -235,6 +233,13 @@ class _Fields:
             fields = a.view(factor.dtype)
             np.multiply(fields, factor, out=fields)
             found[:, start:stop] = fields.view(np.uint8)[:, factor.itemsize - 1 :: factor.itemsize].T
+
+
+def _tables(leaf: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the values (bytes, …) of each field's bytes; *leaf* (fields, bytes) are places in *values*."""
+    step = max(1, VALUES_AT_ONCE * len(values) // (BYTES * values.size))  # a call for each would stop other threads
+    for first in range(0, len(leaf), step):
+        yield from values.take(leaf[first : first + step], axis=0)
 
 
 def _reading(counts: np.ndarray, width: int, bands: int) -> float:

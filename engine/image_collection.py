@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
 import re
 from typing import Callable, Sequence
 
@@ -15,6 +17,7 @@ from .reducers import CONSTANT, TIME
 from .tiles import Window
 
 ORDER = "order"
+BANDS_AT_ONCE = 16  # read between two looks at whether to go on
 _HARMONIC = re.compile(r"(cos|sin)_([1-9]\d*)")
 
 
@@ -85,11 +88,17 @@ class ImageCollection:
         """Return the pixels of *window* as the files store them, (images, pixels), masked or not; else as `read`."""
         shape = len(self._images), window.rows, window.columns
         values: np.ndarray = np.empty(shape, dtype=self.stored and self.stored.dtype)
-        for image, layer in zip(self._images, values):
-            check()
-            image.read_stored(window, layer[np.newaxis])
+        sources = [source for image in self._images for source in image.sources()]
+        first = 0
+        for raster, run in itertools.groupby(sources, key=operator.itemgetter(0)):
+            numbers = [number for _, number in run]
+            for start in range(0, len(numbers), BANDS_AT_ONCE):
+                check()
+                some = numbers[start : start + BANDS_AT_ONCE]
+                raster.read_stored(some, window, values[first : first + len(some)])
+                first += len(some)
             if not keep_open:
-                image.close()
+                raster.close()
         return values.reshape(len(values), -1)
 
     def table(self) -> list[str]:

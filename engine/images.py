@@ -118,16 +118,15 @@ class Image:
 
     @property
     def stored(self) -> Band | None:
-        """A band like all others in type and nodata, where `read_stored` can read them: their pixels are the grid's."""
+        """A band like all others in type and nodata, where `Raster.read_stored` can read them: on the grid's pixels."""
         bands = [item.band for item in self._bands]
         placed = {item.placed for item in self._bands}
         there = all(not item.resampled and same_pixels(item.raster.grid, self.grid) for item in placed)
         return common_storage(bands) if there else None
 
-    def read_stored(self, window: Window, target: np.ndarray) -> None:
-        """Read *window* into *target* (bands, rows, columns) of the bands' type, whether masked or not."""
-        for item, layer in zip(self._bands, target):
-            item.placed.raster.read_stored(item.band.number, window, layer)
+    def sources(self) -> list[tuple[Raster, int]]:
+        """Return the raster and the number there of each band, for `Raster.read_stored`."""
+        return [(item.placed.raster, item.band.number) for item in self._bands]
 
     def table(self) -> list[str]:
         """Return one line per band for the log: number, name, file, type, nodata."""

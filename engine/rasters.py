@@ -116,11 +116,10 @@ class Raster:
                 fill_nan(layer, self._masked(dataset, band, window, place))
         return values
 
-    def read_stored(self, number: int, window: Window, target: np.ndarray) -> None:
-        """Read band *number* in *window* into *target* (rows, columns) of its `Band.dtype`, whether masked or not."""
+    def read_stored(self, numbers: Sequence[int], window: Window, target: np.ndarray) -> None:
+        """Read bands in *window* into *target* (bands, rows, columns) of their `Band.dtype`, whether masked or not."""
         place = (window.column, window.row, window.columns, window.rows)
-        band = self._dataset().GetRasterBand(number)
-        self._read(band.ReadAsArray, window, *place, buf_obj=target)
+        self._read(self._dataset().ReadAsArray, window, *place, buf_obj=target, band_list=list(numbers))
 
     def close(self) -> None:
         """Close the file in every thread; reading opens it again."""
