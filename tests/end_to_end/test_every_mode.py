@@ -66,6 +66,19 @@ TRAINED = {
         "trainsvm", {"MODE": "REGRESSION", "SVM_TYPE": "NU_SVR", "COST": 10, "KERNEL_TYPE": "RBF", "GAMMA": 0.01},
         "targets", ("REGRESSION",),
     ),
+    "maxent": (
+        "trainmaxent",
+        {"OUTPUT_FORMAT": "cloglog", "AUTO_FEATURE": False, "LINEAR": True, "QUADRATIC": False, "PRODUCT": False,
+         "THRESHOLD": True, "HINGE": False, "HINGE_THRESHOLD": 14, "L2LQ_THRESHOLD": 9, "LQ2LQPT_THRESHOLD": 70,
+         "ADD_SAMPLES_TO_BACKGROUND": False, "ADD_ALL_SAMPLES_TO_BACKGROUND": True, "BETA_MULTIPLIER": 0.5,
+         "BETA_HINGE": 0.4, "BETA_LQP": 0.3, "BETA_CATEGORICAL": 0.2, "BETA_THRESHOLD": 0.7, "EXTRAPOLATE": False,
+         "DO_CLAMP": False, "RANDOM_TEST_POINTS": 20, "SEED": 9},
+        "presence", ("PROBABILITY",),
+    ),
+    "maxent_clamp": (
+        "trainmaxent", {"OUTPUT_FORMAT": "raw", "WRITE_CLAMP_GRID": True}, "presence", ("PROBABILITY",),
+    ),
+    "maxent_cumulative": ("trainmaxent", {"OUTPUT_FORMAT": "cumulative"}, "presence", ("PROBABILITY",)),
 }  # fmt: skip
 MAPS = [(name, mode) for name, row in TRAINED.items() for mode in row[3]]
 each_map = pytest.mark.parametrize(("name", "mode"), MAPS, ids=["-".join(pair) for pair in MAPS])
@@ -131,6 +144,10 @@ def test_map_says_what_its_mode_promises(done, scene, name, mode):
         labels = scene.classes if name != "one_class" else np.where(valid, east, 255)
         agreement = (bands[0] == labels)[valid].mean()
         assert agreement == 1 if name != "one_class" else agreement > 0.9
+    elif name.startswith("maxent"):
+        assert names == (["probability", "clamp"] if name == "maxent_clamp" else ["probability"])
+        assert bands[0][west].max() < bands[0][east].min()
+        assert bands[0][valid].max() <= (100 if name == "maxent_cumulative" else 1) and (bands[:, valid] >= 0).all()
     elif mode == "PROBABILITY":  # two classes: of the larger label
         assert names == ["probability"]
         assert bands[0][west].max() < 0.5 < bands[0][east].min()
