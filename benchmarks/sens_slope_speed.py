@@ -2,7 +2,7 @@
 
 One thread and its processor time, the same float64 arrays in memory.  Rounds are interleaved, and the ratio of each
 round is printed; the loop over pixels is timed on the first of them.  Slopes must agree to the last bit but for the
-sign of 0.  The last lines are the whole algorithm, which reads a raster of 128 × 128 pixels with 31 % gaps and writes
+sign of 0.  The last lines are the whole algorithm, which reads a raster of 512 × 512 pixels with 31 % gaps and writes
 another with all cores, against that loop; wall time counts, and the processor time of all cores stands in brackets.
 Run it as
 
@@ -42,7 +42,7 @@ def whole_algorithm(rounds: int, dates: int) -> None:
 
     x, y, valid = stack(dates, 0.31, 0.0)
     y = np.where(valid, y[0], np.nan).astype(np.float32)
-    times, side = x[0, :, 0], 128
+    times, side = x[0, :, 0], 512  # several tiles, for all threads
     with tempfile.TemporaryDirectory() as folder:
         path, output = f"{folder}/y.tif", f"{folder}/slope.tif"
         dataset = gdal.GetDriverByName("GTiff").Create(path, side, side, dates, gdal.GDT_Float32, ["TILED=YES"])

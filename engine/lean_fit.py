@@ -17,7 +17,7 @@ from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
-PIXELS_AT_ONCE = 2**14  # whose sums stay in the processor's second cache
+PIXELS_AT_ONCE = 2**16  # whose sums just stay in the second cache; short calls of numpy hold other threads up
 LEAST_SPREAD = 1e-4  # of the squared distances from the mean x
 ROUNDING = 2.0**-50  # a few times the relative error of a sum
 
