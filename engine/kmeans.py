@@ -5,6 +5,7 @@ Lloyd (1982), Least squares quantization in PCM, in min–max scaled space; Manh
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Callable, Iterator, NamedTuple
 
@@ -19,7 +20,7 @@ from .progress import Progress
 from .scaling import MinMax
 from .spans import row_spans
 from .training import Fit, Samples
-from .workers import ordered_map
+from .workers import one_blas_thread, ordered_map
 
 MOST_ITERATIONS = 500  # of Weka, where none are given
 BLOCK_ROWS = 2**16  # a task of one thread
@@ -149,12 +150,27 @@ class ScaledRows:
     def __init__(self, features: np.ndarray, scaling: MinMax, distance: str, threads: int, progress: Progress) -> None:
         """Take *features*, float (rows, predictors), finite, with one of `DISTANCES`."""
         self.features, self.scaling, self.distance, self.threads = features, scaling, distance, threads
-        self._columns = np.ascontiguousarray(features.T)
         self._shifted = _shifted(features, scaling, progress) if distance == EUCLIDEAN else None
         self._reach = 0.0 if self._shifted is None else _reach(self._shifted)
 
+    @functools.cached_property
+    def _columns(self) -> np.ndarray:
+        return np.ascontiguousarray(self.features.T)
+
+    @functools.cached_property
+    def _doubles(self) -> np.ndarray:
+        return self.features.astype(np.float64, copy=False)
+
+    @functools.cached_property
+    def _ones(self) -> np.ndarray:
+        return np.ones(len(self.features))
+
     def clusters(self, start: np.ndarray, most_iterations: int, progress: Progress) -> Clusters:
         """Move the centres from *start* (input units) until no row changes its cluster; empty clusters are dropped."""
+        with one_blas_thread:
+            return self._clusters(start, most_iterations, progress)
+
+    def _clusters(self, start: np.ndarray, most_iterations: int, progress: Progress) -> Clusters:
         centres, labels = start, np.zeros(len(self.features), dtype=np.int64)
         iteration, changed = 0, True
         while changed and iteration < most_iterations:
@@ -195,13 +211,18 @@ class ScaledRows:
 
             def middle(column: np.ndarray, stop: threading.Event) -> np.ndarray:
                 return _medians(column[order], ends, checker(stop))
-        else:
 
-            def middle(column: np.ndarray, stop: threading.Event) -> np.ndarray:
-                # bincount adds one row after the other, as Weka does
-                return np.bincount(labels, weights=column, minlength=len(sizes))[kept] / sizes[kept]
+            return np.column_stack(list(ordered_map(middle, self._columns, self.threads, progress)))
+        return self._sums(labels, len(sizes))[kept] / sizes[kept, np.newaxis]
 
-        return np.column_stack(list(ordered_map(middle, self._columns, self.threads, progress)))
+    def _sums(self, labels: np.ndarray, clusters: int) -> np.ndarray:
+        """Return the sums (clusters, predictors) of each cluster's rows, added one row after the other as Weka does."""
+        try:
+            from scipy.sparse import csc_matrix
+        except ImportError:
+            return np.column_stack([np.bincount(labels, column, clusters) for column in self._columns])
+        places = np.arange(len(labels) + 1, dtype=np.int32)  # each column of the matrix is a row, in one cluster
+        return csc_matrix((self._ones, labels.astype(np.int32), places), (clusters, len(labels))) @ self._doubles
 
     def _errors(self, centres: np.ndarray, labels: np.ndarray, progress: Progress) -> np.ndarray:
         """Return the sum of each cluster's distances, scaled and for Euclidean squared."""

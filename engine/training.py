@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, NamedTuple, Sequence
@@ -344,6 +345,9 @@ def _resubstitution(model: Model, samples: Samples, fit: Fit, threads: int, prog
 
 
 def _versions() -> dict[str, str]:
-    import sklearn
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    with contextlib.suppress(ImportError):  # clusterers do without
+        import sklearn
 
-    return {"python": platform.python_version(), "numpy": np.__version__, "scikit-learn": sklearn.__version__}
+        versions["scikit-learn"] = sklearn.__version__
+    return versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 import threading
 
 import numpy as np
@@ -635,3 +636,17 @@ def test_memory_grows_with_the_table_and_not_with_the_clusters(peak_memory, dist
     peak = peak_memory(lambda: fitted(rows, n_clusters=60, max_iterations=2, distance_function=distance))
 
     assert peak < 5 * rows.nbytes  # rows × clusters would be 7.5 times the table, in double precision 15
+
+
+def test_scipy_changes_no_bit(monkeypatch):
+    rows = np.random.default_rng(8).normal(size=(5000, 4))
+    with_scipy = train("trainkmeans", *kmeans_samples(rows))
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    without = train("trainkmeans", *kmeans_samples(rows))
+
+    assert with_scipy.arrays["centres"].tobytes() == without.arrays["centres"].tobytes()
+
+
+def kmeans_samples(rows):
+    names = [f"b{number}" for number in range(rows.shape[1])]
+    return collect([Table("t", rows, None)], names, "", CLUSTERING), CLUSTERING, {"n_clusters": 5}
