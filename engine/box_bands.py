@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from .intervals import intervals
 
 BITS = 64  # of a word
+Table = Tuple[np.ndarray, np.ndarray]  # of bits, uint64 (intervals, words), and the interval of each row
 POWERS = np.ldexp(1.0, np.arange(32))
 
 
@@ -43,7 +44,7 @@ def ends_of_leaves(values: np.ndarray, low: np.ndarray, high: np.ndarray, thresh
     return Band(begins, row.take(begin), ends, row.take(end), int(row[-1]) + 1, rows)
 
 
-def table_of_bits(band: Band, leaves: slice, place: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
+def table_of_bits(band: Band, leaves: slice, place: np.ndarray, words: int) -> Table:
     """Return which of some *leaves* agree with each interval, and the interval of each row.
 
     *place* (leaves,) are their bits.  The table is uint64 (intervals, *words*); what is one interval to the leaves has
@@ -68,3 +69,17 @@ def table_of_bits(band: Band, leaves: slice, place: np.ndarray, words: int) -> t
     table[0] = np.packbits(agree, bitorder="little").view(np.uint64)
     np.bitwise_xor.accumulate(table, axis=0, out=table)
     return table, row.take(band.rows)
+
+
+def tables_of_bits(bands: Sequence[Band], leaves: slice, place: np.ndarray, words: int) -> list[Table]:
+    """Return `table_of_bits` of every band in which the leaves differ; of one band where they differ in none."""
+    tables = [table_of_bits(band, leaves, place, words) for band in bands]
+    return [pair for pair in tables if len(pair[0]) > 1] or tables[:1]
+
+
+def agreeing(tables: Sequence[Table], start: int, stop: int, found: np.ndarray, spare: np.ndarray) -> None:
+    """Fill *found* (rows, words) with the leaves that the rows from *start* to *stop* agree with in all bands."""
+    for number, (table, rows) in enumerate(tables):
+        table.take(rows[start:stop], axis=0, out=spare if number else found, mode="clip")
+        if number:
+            np.bitwise_and(found, spare, out=found)

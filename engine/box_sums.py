@@ -15,7 +15,7 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .box_bands import BITS, Band, ends_of_leaves, table_of_bits
+from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
 from .box_blocks import BoxBlocks, Reached
 from .box_forest import Box, taken
 from .box_tables import CellRows
@@ -216,8 +216,7 @@ class _Fields:
         """Find the bytes of the fields in the words from *first* to *last*."""
         leaves = slice(*np.searchsorted(self.place, (BITS * first, BITS * last)).tolist())
         place, words = self.place[leaves] - BITS * first, last - first
-        tables = [table_of_bits(band, leaves, place, words) for band in self.bands]
-        tables = [pair for pair in tables if len(pair[0]) > 1] or tables[:1]
+        tables = tables_of_bits(self.bands, leaves, place, words)
         factor = FACTORS[self.width]
         step = max(FEWEST_AT_ONCE, WORDS_AT_ONCE // words)
         agree = np.empty((min(step, self.size), words), dtype=np.uint64)
@@ -226,10 +225,7 @@ class _Fields:
             check()
             stop = min(start + step, self.size)
             a, b = agree[: stop - start], other[: stop - start]
-            for number, (table, rows) in enumerate(tables):
-                table.take(rows[start:stop], axis=0, out=b if number else a, mode="clip")
-                if number:
-                    np.bitwise_and(a, b, out=a)
+            agreeing(tables, start, stop, a, b)
             fields = a.view(factor.dtype)
             np.multiply(fields, factor, out=fields)
             found[:, start:stop] = fields.view(np.uint8)[:, factor.itemsize - 1 :: factor.itemsize].T

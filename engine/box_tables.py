@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .box_bands import BITS, Band, ends_of_leaves, table_of_bits
+from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
 from .box_forest import Leaves
 from .tree_apply import Check
 
@@ -91,8 +91,7 @@ class Counter:
         leaves = slice(*np.searchsorted(self.bits.column, (BITS * first, BITS * last)))
         words = (last - first) * LAYERS
         place = self.bits.column[leaves] + (self.bits.layer[leaves] * (last - first) - first) * BITS
-        tables = [table_of_bits(band, leaves, place, words) for band in self.bands]
-        tables = [pair for pair in tables if len(pair[0]) > 1] or tables[:1]
+        tables = tables_of_bits(self.bands, leaves, place, words)
         firsts = self.bits.firsts
         here = slice(np.searchsorted(firsts, first, "right") - 1, np.searchsorted(firsts, last))
         firsts, present = np.maximum(firsts[here] - first, 0), self.present[here]
@@ -103,10 +102,7 @@ class Counter:
             check()
             stop = min(start + step, self.size)
             a, b = agree[: stop - start], other[: stop - start]
-            for number, (table, rows) in enumerate(tables):
-                table.take(rows[start:stop], axis=0, out=b if number else a, mode="clip")
-                if number:
-                    np.bitwise_and(a, b, out=a)
+            agreeing(tables, start, stop, a, b)
             found = _ones(a, b, firsts).astype(votes.dtype)
             votes[present, start:stop] += found
             votes[self.rest, start:stop] -= found.sum(axis=0, dtype=votes.dtype)
