@@ -14,10 +14,11 @@ import numpy as np
 
 from . import box_sums
 from .box_blocks import predicted_in_spans
-from .errors import Canceled, ModelFileError
+from .errors import ModelFileError
 from .forest import NODE_BYTES, draw_bag
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
 from .models import Model
+from .predictors import checker
 from .progress import Progress
 from .response_growing import ResponseGrower, ResponseTree
 from .training import Fit, Samples, require_sklearn
@@ -89,10 +90,7 @@ def fit_gradient_tree_boost(
         steps = objective.steps(excess, rows)
 
         def grow(step: Step, stop: threading.Event, rows: np.ndarray = rows) -> ResponseTree:
-            def check() -> None:
-                if stop.is_set():
-                    raise Canceled()
-
+            check = checker(stop)
             return grower.grow(step.response, rows, max_nodes, check)
 
         for column, (step, tree) in enumerate(zip(steps, ordered_map(grow, steps, threads, progress))):

@@ -7,7 +7,6 @@ from typing import Callable, Iterator, NamedTuple, Sequence
 import numpy as np
 
 from .box_forest import Box, BoxForest, Leaves, taken, touched
-from .box_tables import CellRows
 from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells, in_threads
 from .predictors import Predictor, spans
 from .tree_apply import Check
@@ -29,6 +28,15 @@ def predicted_in_spans(predictor: Predictor, features: np.ndarray, mode: str, th
 
     in_threads(predict, spans(len(features), bands), threads, check)
     return result
+
+
+class CellRows:
+    """The rows of one cell: their numbers, values (bands, rows), and lowest and highest value in every band."""
+
+    def __init__(self, features: np.ndarray, rows: np.ndarray) -> None:
+        self.rows = rows
+        self.values = np.ascontiguousarray(features.take(rows, axis=0).T)
+        self.lowest, self.highest = self.values.min(axis=1), self.values.max(axis=1)
 
 
 class Group(NamedTuple):

@@ -16,9 +16,8 @@ from typing import Callable, Iterator, Sequence
 import numpy as np
 
 from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
-from .box_blocks import BoxBlocks, Reached
+from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_forest import Box, taken
-from .box_tables import CellRows
 from .tree_apply import Check
 from .trees import Shape
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
+from .box_blocks import CellRows, Reached
 from .box_forest import Leaves
 from .tree_apply import Check
-
-if TYPE_CHECKING:
-    from .box_blocks import Reached
 
 LAYERS = 2  # leaves that share a column of bits
 TABLE_BYTES = 1_500_000  # of the tables that are used together: they stay in the cache
@@ -19,15 +17,6 @@ MOST_WORDS = 31  # of a layer in a block: no byte of their sum overflows
 WORDS_AT_ONCE = 60_000  # of rows that are counted together: they stay in the cache
 FEWEST_ROWS = 256  # that are counted together
 BYTES = np.uint64(0x00FF00FF00FF00FF)
-
-
-class CellRows:
-    """The rows of one cell: their numbers, values (bands, rows), and lowest and highest value in every band."""
-
-    def __init__(self, features: np.ndarray, rows: np.ndarray) -> None:
-        self.rows = rows
-        self.values = np.ascontiguousarray(features.take(rows, axis=0).T)
-        self.lowest, self.highest = self.values.min(axis=1), self.values.max(axis=1)
 
 
 class Counter:

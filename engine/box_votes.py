@@ -11,8 +11,8 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from .box_blocks import BoxBlocks, Reached
-from .box_tables import CellRows, Counter
+from .box_blocks import BoxBlocks, CellRows, Reached
+from .box_tables import Counter
 from .tree_apply import Check
 from .trees import Shape
 

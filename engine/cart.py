@@ -10,11 +10,11 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from .errors import Canceled
 from .forest import forest_arrays, largest_forest, tree_texts
 from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION
 from .models import Model
+from .predictors import checker
 from .progress import Progress
 from .response_growing import ResponseGrower
 from .scanned_growing import grow_scanned
@@ -39,10 +39,7 @@ def fit_cart(
         min_leaf_population = max(SMALLEST_REGRESSION_LEAF, min_leaf_population)
 
     def grow(classify: bool, stop: threading.Event) -> tuple[Shape, np.ndarray, np.ndarray]:
-        def check() -> None:
-            if stop.is_set():
-                raise Canceled()
-
+        check = checker(stop)
         return (_classification if classify else _regression)(samples, max_nodes, min_leaf_population, check)
 
     [(shape, leaf_values, importance)] = ordered_map(grow, [mode == CLASSIFICATION], 1, progress)

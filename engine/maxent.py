@@ -12,7 +12,7 @@ from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 
-from .errors import Canceled, SettingError, TableError
+from .errors import SettingError, TableError
 from .maxent_features import (
     CATEGORY,
     HINGE,
@@ -32,6 +32,7 @@ from .maxent_lambdas import lambdas_text
 from .maxent_model import arrays_of, cumulative_table, raw_values
 from .maxent_solver import Check, Solution, solve
 from .models import Model
+from .predictors import checker
 from .progress import Progress
 from .training import Fit, Samples
 from .workers import ordered_map
@@ -110,10 +111,7 @@ def fit_maxent(
     training = _Training(background, presences, tests, categorical, kinds, betas, beta_multiplier * SMALLEST_PENALTY)
 
     def fit(_: None, stop: threading.Event) -> Fit:
-        def check() -> None:
-            if stop.is_set():
-                raise Canceled()
-
+        check = checker(stop)
         return _fitted(training, points, output_format == "cumulative", seed, check)
 
     return next(ordered_map(fit, [None], 1, progress))

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
 import numpy as np
 
 from .cluster import cluster_map
-from .errors import Canceled, SettingError
+from .errors import SettingError
 from .gaps import copy_valid, fill_nan
 from .image_collection import ImageCollection, built_in
 from .images import gdal_cache
@@ -18,6 +18,7 @@ from .journal import Journal, fingerprint
 from .lean_fit import Stored
 from .outputs import FLOAT, RasterWriter
 from .prediction import BASE_MEGABYTES, LARGEST_TILE, cache_megabytes
+from .predictors import checker
 from .progress import Progress
 from .rasters import Band
 from .reducers import REDUCERS_BY_ID, TIME, Reducer
@@ -160,11 +161,7 @@ class _Job:
 
     def regress(self, tile: Window, stop: threading.Event) -> np.ndarray | None:
         """Return the tile's outputs and count, float32 (bands, rows, columns); None when every image is masked."""
-
-        def check() -> None:
-            if stop.is_set():
-                raise Canceled()
-
+        check = checker(stop)
         result = np.full((self.outputs + 1, tile.rows * tile.columns), np.nan, dtype=np.float32)
         if self.lean:
             self._regress_stored(self.collection.read_stored(tile, check, self.keep_open), result, check)

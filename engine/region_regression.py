@@ -7,10 +7,11 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from .errors import Canceled, RasterError, SettingError
+from .errors import RasterError, SettingError
 from .images import Image, gdal_cache
 from .pixel_blocks import PixelBlocks, PixelValues, cell_size
 from .prediction import BASE_MEGABYTES
+from .predictors import checker
 from .progress import Progress
 from .reducers import CONSTANT, Reducer
 from .sampling import CACHE_MEGABYTES
@@ -84,10 +85,7 @@ def regress_regions(
     pixels = _Pixels(image.select(bands), tile_size, budget // (len(variables) * 8 * COPIES + WORKING), memory_limit)
 
     def fit(region: bytes | None, stop: threading.Event) -> tuple[np.ndarray, int]:
-        def check() -> None:
-            if stop.is_set():
-                raise Canceled()
-
+        check = checker(stop)
         found = dict(zip(bands, pixels.of(region, check)))
         count = len(found[bands[0]])
         found.setdefault(CONSTANT, np.ones(count))

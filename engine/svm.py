@@ -12,9 +12,10 @@ from typing import Any, Mapping, NamedTuple
 import numpy as np
 
 from .classes import class_table
-from .errors import Canceled, SettingError, TableError
+from .errors import SettingError, TableError
 from .learners import REGRESSION
 from .pairwise import fit_sigmoid, pairs
+from .predictors import checker
 from .progress import Progress
 from .spans import row_spans
 from .svm_kernels import Kernel, decisions, decisions_of, given, vector_groups
@@ -246,11 +247,7 @@ def _fold_decisions(
     Only pairs with the row's own class are of use: one value per other class, ascending.  Where the others lack a
     class of the pair, it is libsvm's 1 or -1 for the class that is there.
     """
-
-    def check() -> None:
-        if stop.is_set():
-            raise Canceled()
-
+    check = checker(stop)
     present, seen = np.unique(targets[~held_out], return_inverse=True)
     i, j = pairs(groups)
     has_i, has_j = np.isin(i, present), np.isin(j, present)
