@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
 from . import box_sums
-from .box_blocks import predicted_in_spans
+from .cells import Cells
 from .errors import ModelFileError
 from .forest import NODE_BYTES, draw_bag
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
 from .models import Model
-from .predictors import checker
+from .predictors import checker, never_stop
 from .progress import Progress
 from .response_growing import ResponseGrower, ResponseTree
 from .training import Fit, Samples, require_sklearn
@@ -267,28 +267,32 @@ class BoostingPredictor:
         return self._outputs(self._scores(features, check), mode)
 
     def block_rows(self, mode: str) -> int:
-        """Return how many rows a call of `predict_block` should have at best, 0 where ``predict`` is as good."""
+        """Return how many rows a block should have at best, 0 where ``predict`` is as good."""
         return box_sums.BLOCK_ROWS if len(self.shapes) >= box_sums.FEWEST_TREES else 0
 
     def block_bytes(self, mode: str) -> int:
-        """Return the bytes a row takes in `predict_block` besides features and result."""
+        """Return the bytes a row takes in a block besides features and result."""
         return box_sums.ROW_BYTES
 
-    def predict_block(self, features: np.ndarray, mode: str, threads: int, check: Check) -> np.ndarray:
-        """Return what `predict` does, worked out by *threads* threads."""
-        if not self.block_rows(mode) or len(features) < box_sums.FEWEST_ROWS:
-            return predicted_in_spans(self, features, mode, threads, check)
+    def prepare(self, mode: str) -> None:
+        """Make ready what `cells` and `predict_cells` need."""
+        self._sums(never_stop)
+
+    def cells(self, features: np.ndarray, mode: str, threads: int, check: Check) -> Cells:
+        """Put the rows of a block into cells of rows with like values, for `predict_cells`."""
+        return self._sums(check).cells(features, threads, check)
+
+    def predict_cells(self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Check) -> np.ndarray:
+        """Return what `predict` does for *features*, cell by cell with *sizes* rows each."""
         kind = np.int32 if self.gives_classes(mode) else np.float32
-        result: np.ndarray = np.empty((len(self.bands(mode)), len(features)), dtype=kind)
-        self._sums(check).fill(
-            result,
+        return self._sums(check).fill(
+            np.empty((len(self.bands(mode)), len(features)), dtype=kind),
             features,
+            sizes,
             lambda scores: self._outputs(scores, mode),
             lambda some, check: self.predict(some, mode, check),
-            threads,
             check,
         )
-        return result
 
     def _sums(self, check: Check) -> box_sums.BoxSums:
         with self._lock:

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from .box_forest import Box, BoxForest, Leaves, taken, touched
-from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells, in_threads
-from .predictors import Predictor, spans
+from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells
 from .tree_apply import Check
 from .trees import Shape
 
-CELLS_A_PIECE = 16  # that share a first pruning
-PIECES_A_THREAD = 4  # at least, so that all threads end at about the same time
 LEAVES_AT_ONCE = 500_000  # bounds the memory of turning trees into boxes
 
 
-def predicted_in_spans(predictor: Predictor, features: np.ndarray, mode: str, threads: int, check: Check) -> np.ndarray:
-    """Return (bands, rows) as ``predictor.predict`` does, worked out by *threads* threads for some rows at a time."""
-    bands = len(predictor.bands(mode))
-    kind = np.int32 if predictor.gives_classes(mode) else np.float32
-    result: np.ndarray = np.empty((bands, len(features)), dtype=kind)
-
-    def predict(span: slice, check: Check) -> None:
-        result[:, span] = predictor.predict(features[span], mode, check)
-
-    in_threads(predict, spans(len(features), bands), threads, check)
-    return result
-
-
 class CellRows:
-    """The rows of one cell: their numbers, values (bands, rows), and lowest and highest value in every band."""
+    """The rows of one cell: where they stand in the piece, values (bands, rows), lowest and highest of every band."""
 
-    def __init__(self, features: np.ndarray, rows: np.ndarray) -> None:
-        self.rows = rows
-        self.values = np.ascontiguousarray(features.take(rows, axis=0).T)
+    def __init__(self, features: np.ndarray, rows: slice) -> None:
+        self.rows, self.size = rows, rows.stop - rows.start
+        self.values = np.ascontiguousarray(features[rows].T)
         self.lowest, self.highest = self.values.min(axis=1), self.values.max(axis=1)
 
 
@@ -61,9 +45,6 @@ class Reached(NamedTuple):
         return Reached(self.group, self.numbers.take(here), taken(self.leaves, here)), box
 
 
-Visit = Callable[[CellRows, "list[Reached]", Check], None]
-
-
 class BoxBlocks:
     """All trees of a forest; used by many threads."""
 
@@ -77,30 +58,28 @@ class BoxBlocks:
             self.groups.append(Group(BoxForest(group, labels[leaf : leaf + leaves], predictors), tree, leaf))
             tree, leaf = tree + len(group), leaf + leaves
 
-    def each_cell(self, features: np.ndarray, cell_rows: int, visit: Visit, threads: int, check: Check) -> None:
-        """Call ``visit(cell, what its rows may reach, check)`` in *threads* threads for all rows of a block.
+    def cells(self, features: np.ndarray, cell_rows: int, threads: int, check: Check) -> Cells:
+        """Put *features*, float32 (rows, predictors), finite, into cells of about *cell_rows* rows."""
+        return Cells(features, self._cell_tree(features, cell_rows, check), threads, check)
 
-        *features* is float32 (rows, predictors), finite; a cell has about *cell_rows* rows.
-        """
-        cells = Cells(features, self._cell_tree(features, cell_rows, check), threads, check)
-
-        def visit_piece(piece: range, check: Check) -> None:
-            parts = [CellRows(features, cells.rows(cell)) for cell in piece if cells.sizes[cell]]
-            if not parts:
-                return
-            lowest = np.min([part.lowest for part in parts], axis=0)
-            highest = np.max([part.highest for part in parts], axis=0)
-            reached = []
-            for group in self.groups:
-                check()
-                leaves = group.forest.leaves
-                numbers = touched(leaves, group.forest.box(lowest, highest))
-                reached.append(Reached(group, numbers, taken(leaves, numbers)))
-            for part in parts:
-                visit(part, reached, check)
-
-        pieces = max(-(-cells.sizes.size // CELLS_A_PIECE), PIECES_A_THREAD * threads)
-        in_threads(visit_piece, cells.pieces(pieces), threads, check)
+    def reached(
+        self, features: np.ndarray, sizes: Sequence[int], check: Check
+    ) -> Iterator[tuple[CellRows, list[Reached]]]:
+        """Yield each cell of some rows (rows, predictors), given cell by cell, and what any of the rows may reach."""
+        ends = np.cumsum(sizes).tolist()
+        parts = [CellRows(features, slice(end - size, end)) for size, end in zip(sizes, ends) if size]
+        if not parts:
+            return
+        lowest = np.min([part.lowest for part in parts], axis=0)
+        highest = np.max([part.highest for part in parts], axis=0)
+        found = []
+        for group in self.groups:
+            check()
+            leaves = group.forest.leaves
+            numbers = touched(leaves, group.forest.box(lowest, highest))
+            found.append(Reached(group, numbers, taken(leaves, numbers)))
+        for part in parts:
+            yield part, found
 
     def _cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
         size = min(SAMPLE, len(features))

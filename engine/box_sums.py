@@ -18,11 +18,12 @@ import numpy as np
 from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
 from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_forest import Box, taken
+from .cells import Cells
 from .tree_apply import Check
 from .trees import Shape
 
 BLOCK_ROWS = 2**22  # the more rows share a cell's tables the better
-FEWEST_ROWS, FEWEST_TREES = 200_000, 10  # fewer are not worth tables
+FEWEST_TREES = 10  # fewer are not worth tables
 ROW_BYTES = 4  # its place in a cell
 CELL_ROWS = 16_000  # fewer do not pay for a cell's tables, more have too many leaves
 MORE_CELL_ROWS, SMALL_TREE = 32_000, 32  # where trees have fewer leaves, more rows are better
@@ -101,26 +102,32 @@ class BoxSums:
         self.blocks = BoxBlocks(shapes, np.zeros(leaves, dtype=np.uint16), predictors, check)
         self.cell_rows = max(CELL_ROWS, min(MORE_CELL_ROWS, CELL_ROWS * SMALL_TREE * self.trees // leaves))
 
+    def cells(self, features: np.ndarray, threads: int, check: Check) -> Cells:
+        """Put *features*, float32 (rows, predictors), finite, into cells for `fill`."""
+        return self.blocks.cells(features, self.cell_rows, threads, check)
+
     def fill(
-        self, result: np.ndarray, features: np.ndarray, finish: Finish, walk: Walk, threads: int, check: Check
-    ) -> None:
-        """Fill *result* (bands, rows) with what *finish* makes of the sums of *features*.
+        self,
+        result: np.ndarray,
+        features: np.ndarray,
+        sizes: Sequence[int],
+        finish: Finish,
+        walk: Walk,
+        check: Check,
+    ) -> np.ndarray:
+        """Fill *result* (bands, rows) with what *finish* makes of the sums of *features*, and return it.
 
         Parameters
         ----------
-        features : float32 (rows, predictors), finite
+        features : float32 (rows, predictors), finite, cell by cell with *sizes* rows each
         finish : function (sums (columns, some rows) or (columns, some rows, classes)) -> (bands, some rows)
         walk : function (some features, check) -> (bands, some rows), the same tree by tree: it is asked where a cell
             has too many leaves
         """
-
-        def add(cell: CellRows, reached: list[Reached], check: Check) -> None:
+        for cell, reached in self.blocks.reached(features, sizes, check):
             sums = self._sums(cell, reached, check)
-            values = walk(np.ascontiguousarray(cell.values.T), check) if sums is None else finish(sums)
-            for band, row in zip(result, values):
-                band[cell.rows] = row
-
-        self.blocks.each_cell(features, self.cell_rows, add, threads, check)
+            result[:, cell.rows] = walk(features[cell.rows], check) if sums is None else finish(sums)
+        return result
 
     def _sums(self, cell: CellRows, reached: list[Reached], check: Check) -> np.ndarray | None:
         """Return the sums of a cell, or None where walking the trees is faster."""
@@ -128,14 +135,14 @@ class BoxSums:
         for part in reached:
             check()
             parts.append(_Fields(*part.within(cell), cell))
-        if sum(fields.cost for fields in parts) > WALK * self.trees * cell.rows.size:
+        if sum(fields.cost for fields in parts) > WALK * self.trees * cell.size:
             return None
         sums = np.empty((0,))
         for fields in parts:
             check()
             values = self.leaf_values(fields.numbers)
             if not sums.size:
-                sums = np.empty((self.start.size, cell.rows.size, *values.shape[1:]))
+                sums = np.empty((self.start.size, cell.size, *values.shape[1:]))
                 sums[:] = self.start.reshape(-1, *[1] * values.ndim)
             fields.add(sums, values, check)
         return sums
@@ -154,7 +161,7 @@ class _Fields:
 
     def __init__(self, reached: Reached, box: Box, cell: CellRows) -> None:
         (forest, self.first_tree, first_leaf), numbers, leaves = reached
-        self.numbers, self.size = numbers + first_leaf, cell.rows.size
+        self.numbers, self.size = numbers + first_leaf, cell.size
         self.counts = np.bincount(leaves.tree, minlength=forest.trees)
         is_open = self.counts > 1
         counts = self.counts[is_open]

@@ -27,7 +27,7 @@ class Counter:
 
     def __init__(self, reached: Reached, cell: CellRows) -> None:
         (group, _, leaves), box = reached.within(cell)
-        self.trees, self.size = group.forest.trees, cell.rows.size
+        self.trees, self.size = group.forest.trees, cell.size
         counts = np.bincount(leaves.label)
         self.rest = int(counts.argmax())
         before = int(counts[: self.rest].sum())

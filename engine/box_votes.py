@@ -13,6 +13,7 @@ import numpy as np
 
 from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_tables import Counter
+from .cells import Cells
 from .tree_apply import Check
 from .trees import Shape
 
@@ -32,18 +33,19 @@ class BoxVoter:
         self.trees, self.classes = len(shapes), classes
         self.boxes = BoxBlocks(shapes, labels, predictors, check)
 
-    def winners(self, features: np.ndarray, walk: Vote, threads: int, check: Check) -> np.ndarray:
+    def cells(self, features: np.ndarray, threads: int, check: Check) -> Cells:
+        """Put *features*, float32 (rows, predictors), finite, into cells for `winners`."""
+        return self.boxes.cells(features, CELL_ROWS, threads, check)
+
+    def winners(self, features: np.ndarray, sizes: Sequence[int], walk: Vote, check: Check) -> np.ndarray:
         """Return the position of the class with most votes for each row, the lowest of equal ones: uint16 (rows,).
 
-        *features* is float32 (rows, predictors), finite; *walk* returns the same for some rows, tree by tree: it is
-        asked where a cell has too many leaves.
+        *features* is float32 (rows, predictors), finite, cell by cell with *sizes* rows each; *walk* returns the same
+        for some rows, tree by tree: it is asked where a cell has too many leaves.
         """
         result = np.empty(len(features), dtype=np.uint16)
-
-        def vote(cell: CellRows, reached: list[Reached], check: Check) -> None:
+        for cell, reached in self.boxes.reached(features, sizes, check):
             result[cell.rows] = self._winners(cell, reached, walk, check)
-
-        self.boxes.each_cell(features, CELL_ROWS, vote, threads, check)
         return result
 
     def _winners(self, cell: CellRows, reached: list[Reached], walk: Vote, check: Check) -> np.ndarray:
@@ -51,9 +53,9 @@ class BoxVoter:
         for part in reached:
             check()
             counters.append(Counter(part, cell))
-        if sum(counter.cost for counter in counters) > WALK * self.trees * cell.rows.size:
+        if sum(counter.cost for counter in counters) > WALK * self.trees * cell.size:
             return walk(np.ascontiguousarray(cell.values.T), check)
-        votes = np.zeros((self.classes, cell.rows.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
+        votes = np.zeros((self.classes, cell.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
         for counter in counters:
             counter.add(votes, check)
         return _first_highest(votes)

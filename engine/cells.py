@@ -21,11 +21,13 @@ Item = TypeVar("Item")
 
 def in_threads(function: Callable[[Item, Check], None], items: Iterable[Item], threads: int, check: Check) -> None:
     """Call ``function(item, check)`` for all *items*, as `ordered_map` does; *check* raises to stop them all."""
-    for _ in ordered_map(lambda item, stop: function(item, checker(stop)), items, threads, _Asking(check)):
+    for _ in ordered_map(lambda item, stop: function(item, checker(stop)), items, threads, Asking(check)):
         pass
 
 
-class _Asking(Progress):
+class Asking(Progress):
+    """Asks *check* whether to go on."""
+
     def __init__(self, check: Check) -> None:
         self._check = check
 

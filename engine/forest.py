@@ -11,12 +11,13 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from . import box_sums, trees
-from .box_blocks import predicted_in_spans
 from .box_votes import BoxVoter
+from .cells import Cells
 from .errors import ModelFileError, SettingError
 from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, RAW, RAW_REGRESSION, REGRESSION
 from .models import Model
+from .predictors import never_stop
 from .progress import Progress
 from .training import Fit, Samples, require_sklearn
 from .tree_apply import Check, leaf_appliers
@@ -28,7 +29,8 @@ from .workers import ordered_map
 IN_BLOCKS = (CLASSIFICATION, REGRESSION, PROBABILITY, MULTIPROBABILITY)  # modes that many rows at once make faster
 SORTED_ROWS = 4096  # fewer are not worth sorting
 BLOCK_ROWS = 2**22  # the more rows share a cell's tables the better
-FEWEST_ROWS, FEWEST_TREES = 200_000, 10  # fewer are not worth tables
+BLOCK_BYTES = 4  # a row's place in a cell
+FEWEST_TREES = 10  # fewer are not worth tables
 NODE_BYTES = 2 + 8 + 4  # feature, threshold, right child
 TREE_BYTES = 8 + 8  # start, weight
 
@@ -228,8 +230,7 @@ class ForestPredictor:
         self.appliers = leaf_appliers(self.shapes, len(model.predictors))
         self.leaf_starts = np.cumsum([0] + [shape.leaves.size for shape in self.shapes])
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
-        self._voter: BoxVoter | None = None
-        self._adder: box_sums.BoxSums | None = None
+        self._made: dict[bool, BoxVoter | box_sums.BoxSums] = {}
         self._lock = threading.Lock()
         self._read_leaves()
 
@@ -266,48 +267,54 @@ class ForestPredictor:
         return unsorted
 
     def block_rows(self, mode: str) -> int:
-        """Return how many rows a call of `predict_block` should have at best, 0 where ``predict`` is as good."""
+        """Return how many rows a block should have at best, 0 where ``predict`` is as good."""
         return BLOCK_ROWS if mode in IN_BLOCKS and len(self.shapes) >= FEWEST_TREES else 0
 
     def block_bytes(self, mode: str) -> int:
-        """Return the bytes a row takes in `predict_block` besides features and result."""
-        return 4 + 2 if mode == CLASSIFICATION else box_sums.ROW_BYTES  # its place in a cell, the position of its class
+        """Return the bytes a row takes in a block besides features and result."""
+        return BLOCK_BYTES
 
-    def predict_block(self, features: np.ndarray, mode: str, threads: int, check: Check) -> np.ndarray:
-        """Return what `predict` does, worked out by *threads* threads."""
-        if not self.block_rows(mode) or len(features) < FEWEST_ROWS:
-            return predicted_in_spans(self, features, mode, threads, check)
-        if mode == CLASSIFICATION:
-            winners = self._box_voter(check).winners(features, self._votes, threads, check)
+    def prepare(self, mode: str) -> None:
+        """Make ready what `cells` and `predict_cells` need."""
+        self._boxes(mode, never_stop)
+
+    def cells(self, features: np.ndarray, mode: str, threads: int, check: Check) -> Cells:
+        """Put the rows of a block into cells of rows with like values, for `predict_cells`."""
+        return self._boxes(mode, check).cells(features, threads, check)
+
+    def predict_cells(self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Check) -> np.ndarray:
+        """Return what `predict` does for *features*, cell by cell with *sizes* rows each."""
+        boxes = self._boxes(mode, check)
+        if isinstance(boxes, BoxVoter):
+            winners = boxes.winners(features, sizes, self._votes, check)
             return self.class_values[winners][np.newaxis]
-        result = np.empty((len(self.bands(mode)), len(features)), dtype=np.float32)
-        self._box_sums(check).fill(
-            result,
+        return boxes.fill(
+            np.empty((len(self.bands(mode)), len(features)), dtype=np.float32),
             features,
+            sizes,
             lambda sums: self._of_sums(sums[0].reshape(sums.shape[1], -1), mode),
             lambda some, check: self.predict(some, mode, check),
-            threads,
             check,
         )
-        return result
+
+    def _boxes(self, mode: str, check: Check) -> BoxVoter | box_sums.BoxSums:
+        """Return what counts votes or adds up leaf values in blocks, made when it is first asked for."""
+        votes = mode == CLASSIFICATION
+        with self._lock:
+            if votes not in self._made:
+                self._made[votes] = self._box_voter(check) if votes else self._box_sums(check)
+            return self._made[votes]
 
     def _box_voter(self, check: Check) -> BoxVoter:
-        with self._lock:
-            if self._voter is None:
-                classes = self.class_values.size
-                self._voter = BoxVoter(self.shapes, self.leaf_labels, len(self.model.predictors), classes, check)
-            return self._voter
+        return BoxVoter(self.shapes, self.leaf_labels, len(self.model.predictors), self.class_values.size, check)
 
     def _box_sums(self, check: Check) -> box_sums.BoxSums:
-        with self._lock:
-            if self._adder is None:
-                if self.model.mode == CLASSIFICATION:
-                    weights = np.repeat(self.tree_weights, np.diff(self.leaf_starts))
-                    values = box_sums.probabilities(self.model.arrays["leaf_counts"], weights)
-                else:
-                    values = self.leaf_means.take
-                self._adder = box_sums.BoxSums(self.shapes, len(self.model.predictors), values, check)
-            return self._adder
+        if self.model.mode == CLASSIFICATION:
+            weights = np.repeat(self.tree_weights, np.diff(self.leaf_starts))
+            values = box_sums.probabilities(self.model.arrays["leaf_counts"], weights)
+        else:
+            values = self.leaf_means.take
+        return box_sums.BoxSums(self.shapes, len(self.model.predictors), values, check)
 
     def _predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
         if mode == CLASSIFICATION:

@@ -71,7 +71,7 @@ def predict_image(
         raise SettingError(f"TILE_SIZE is {tile_size}: give a number from 16 to {LARGEST_TILE:,}.")
     predictor = model.learner.load_predictor(model)
     kind = map_type(model, mode, predictor.gives_classes(mode), probability_type, nodata)
-    cut = plan(image, predictor, mode, threads, tile_size, memory_limit)
+    cut = plan(image, predictor, mode, window.rows * window.columns, threads, tile_size, memory_limit)
     if cut.side < tile_size:
         progress.message(f"Tiles of {cut.side} instead of {tile_size} pixels keep the run within {memory_limit} MB.")
     tiling = Tiling(image, mask, model, mode, window, kind, cut, predictor, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, Callable, Iterator, Protocol, Sequence
 
 import numpy as np
 
@@ -35,24 +35,36 @@ class BlockPredictor(Predictor, Protocol):
     """A predictor that is faster on millions of rows at once; its results equal those of ``predict`` bit for bit."""
 
     def block_rows(self, mode: str) -> int:
-        """Return how many rows a call of `predict_block` should have at best, 0 where ``predict`` is as good."""
+        """Return how many rows a block should have at best, 0 where ``predict`` is as good."""
 
     def block_bytes(self, mode: str) -> int:
-        """Return the bytes a row takes in `predict_block` besides features and result."""
+        """Return the bytes a row takes in a block besides features and result."""
 
-    def predict_block(self, features: np.ndarray, mode: str, threads: int, check: Callable[[], None]) -> np.ndarray:
-        """Return what ``predict`` does, worked out by *threads* threads."""
+    def prepare(self, mode: str) -> None:
+        """Make ready what the first call of the other two would have to wait for."""
+
+    def cells(self, features: np.ndarray, mode: str, threads: int, check: Callable[[], None]) -> Any:
+        """Return the `cells.Cells` in which the rows of a block, (rows, predictors), are best predicted together."""
+
+    def predict_cells(
+        self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Callable[[], None]
+    ) -> np.ndarray:
+        """Return what ``predict`` does for some *features*, which stand cell by cell with *sizes* rows each."""
 
 
 def block_rows(predictor: Any, mode: str) -> int:
     """Return how many rows *predictor* likes in a block, 0 when it has no wish."""
-    return predictor.block_rows(mode) if hasattr(predictor, "predict_block") else 0
+    return predictor.block_rows(mode) if hasattr(predictor, "predict_cells") else 0
 
 
 def spans(rows: int, bands: int) -> Iterator[slice]:
     """Yield the slices of *rows* rows that go into one call of ``predict``."""
     step = max(1, min(ROWS_AT_ONCE, VALUES_AT_ONCE // bands))
     return (slice(start, min(rows, start + step)) for start in range(0, rows, step))
+
+
+def never_stop() -> None:
+    """Check nothing: where nobody can cancel."""
 
 
 def checker(stop: threading.Event) -> Callable[[], None]:

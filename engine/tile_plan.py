@@ -13,15 +13,23 @@ from .workers import thread_count
 BASE_MEGABYTES = 400  # what QGIS, scikit-learn and a small model need before the first tile
 CACHE_SHARE = 8  # GDAL's block cache gets one part in so many of MEMORY_LIMIT
 LEAST_MEGABYTES = 64  # for tiles, however small MEMORY_LIMIT is
+PROCESS_MEGABYTES = 110  # of one more process that predicts
+FEWEST_PIXELS = 2**20  # fewer are predicted before another process has started
 SMALLEST_TILE = 32
 LARGEST_TILE = 16_384
 
 
 class Plan(NamedTuple):
-    """The side of a tile, and the rows of a block of tiles; 0 = every tile is predicted for itself."""
+    """How a map is cut up.
+
+    side : of a tile, in pixels
+    rows : of a block of tiles; 0 = every tile is predicted for itself
+    processes : that predict blocks, this one included; 1 = threads do
+    """
 
     side: int
     rows: int
+    processes: int = 1
 
 
 def cache_megabytes(memory_limit: int) -> int:
@@ -29,9 +37,10 @@ def cache_megabytes(memory_limit: int) -> int:
     return max(16, memory_limit // CACHE_SHARE)
 
 
-def plan(image: Image, predictor: Any, mode: str, threads: int, tile_size: int, memory_limit: int) -> Plan:
+def plan(image: Image, predictor: Any, mode: str, pixels: int, threads: int, tile_size: int, memory_limit: int) -> Plan:
     """Return the plan with the largest tiles up to *tile_size* and the largest blocks that *memory_limit* MB allow.
 
+    *pixels* are those of the map.
     Where the file's blocks are wider than a tile, a row of tiles fits into GDAL's cache, too: else every tile
     would read the same strips again.
     """
@@ -48,10 +57,19 @@ def plan(image: Image, predictor: Any, mode: str, threads: int, tile_size: int, 
         return Plan(side, 0)
     waiting = threads * 8 * image.bands  # read, but not yet in the block
     tile = reading + waiting + writing
+    processes = _processes(pixels, threads, budget)
+    budget -= (processes - 1) * PROCESS_MEGABYTES * 2**20
     # one block is predicted while the next one is read or the last one written; masks of up to three
     row = 8 * image.bands + 8 * bands + 12 + predictor.block_bytes(mode)
     side = _largest_side(side, tile + row, budget)
-    return Plan(side, max(side * side, min(best, (budget - tile * side * side) // row)))
+    return Plan(side, max(side * side, min(best, (budget - tile * side * side) // row)), processes)
+
+
+def _processes(pixels: int, threads: int, budget: int) -> int:
+    """Return how many processes predict blocks: one for each thread, as far as half of *budget* allows."""
+    if pixels < FEWEST_PIXELS:
+        return 1
+    return min(threads, 1 + budget // 2 // (PROCESS_MEGABYTES * 2**20))
 
 
 def _side_for_cache(image: Image, side: int, cache: int) -> int:

@@ -8,12 +8,14 @@ from typing import Any, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
+from .block_prediction import Work, predict_block, predict_piece
 from .cluster import cluster_map
 from .images import Image
 from .journal import Journal
 from .map_values import encoded, present
 from .models import Model
 from .predictors import checker, spans
+from .processes import Crew
 from .progress import Progress
 from .sample_types import SampleType
 from .tile_plan import Plan
@@ -148,15 +150,20 @@ class Tiling:
 
     def _in_blocks(self, tiles: list[Window], steps: Steps) -> Iterator[Result]:
         """Yield the results of *tiles*, predicted in blocks; while one is predicted the next one is read."""
-        reads: Any = ordered_map(self.read, tiles, self.threads, steps.progress)
-        with contextlib.closing(reads):
-            gathered = self._gathered(reads, len(tiles), steps)
-            predicted: Any = ordered_map(self._predict_block, gathered, 1, steps.progress)
-            with contextlib.closing(predicted):
-                for block in predicted:
-                    yield from block.results(self)
+        with self._crew(thread_count(self.threads), self.plan.processes) as crew:
+            reads: Any = ordered_map(self.read, tiles, self.threads, steps.progress)
+            with contextlib.closing(reads):
+                gathered = self._gathered(reads, len(tiles), steps)
+                predicted: Any = ordered_map(lambda block, stop: block.predict(crew, stop), gathered, 1, steps.progress)
+                with contextlib.closing(predicted):
+                    for block in predicted:
+                        yield from block.results(self)
+
+    def _crew(self, threads: int, processes: int) -> Crew:
+        return Crew(predict_piece, Work(self.model, self.mode, self.predictor), threads, processes)
 
     def _gathered(self, reads: Iterable[Pixels], tiles: int, steps: Steps) -> Iterator[_Block]:
+        yield _Block(0, self.image.bands)  # during which the predictor makes itself ready
         most = min(self.plan.rows, tiles * self.plan.side**2)
         block = _Block(most, self.image.bands)
         for pixels in reads:
@@ -167,10 +174,6 @@ class Tiling:
             del pixels
             steps.read()
         yield block
-
-    def _predict_block(self, block: _Block, stop: threading.Event) -> _Block:
-        block.predict(self, thread_count(self.threads), stop)
-        return block
 
     # On a cluster
 
@@ -192,7 +195,8 @@ class Tiling:
         for tile in tiles:
             check()
             block.add(self.read(tile, stop))
-        block.predict(self, 1, stop)
+        with self._crew(1, 1) as crew:
+            block.predict(crew, stop)
         return list(block.results(self))
 
 
@@ -217,11 +221,14 @@ class _Block:
         self._rows += rows
         self._pixels += pixels.tile.rows * pixels.tile.columns
 
-    def predict(self, tiling: Tiling, threads: int, stop: threading.Event) -> None:
-        """Put the predictions in the place of the features."""
+    def predict(self, crew: Crew, stop: threading.Event) -> _Block:
+        """Put the predictions in the place of the features, and return the block."""
         features, self._features = self._features[: self._rows], np.empty((0, 0), np.float32)
         if len(features):
-            self._values = tiling.predictor.predict_block(features, tiling.mode, threads, checker(stop))
+            self._values = predict_block(crew, features, checker(stop))
+        else:
+            crew.job.prepare()
+        return self
 
     def results(self, tiling: Tiling) -> Iterator[Result]:
         """Yield the results of the tiles, and forget the predictions."""

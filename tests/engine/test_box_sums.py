@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from rasterml.engine import box_blocks, box_sums
-from rasterml.engine import forest as forest_module
+from blocks import block_of, cell_by_cell
+from rasterml.engine import block_prediction, box_blocks, box_sums
 from rasterml.engine.box_sums import FACTORS, BoxSums, highest_bytes, probabilities
 from rasterml.engine.decision_tree import tree_model
 from rasterml.engine.errors import Canceled
@@ -54,14 +54,20 @@ def finish(model: Model, mode: str):
     return lambda sums: sums[0].max(axis=1).astype(np.float32)[np.newaxis]
 
 
+def filled(sums: BoxSums, features, finish, walk, bands=1, kind=np.float32, threads=2, check=check) -> np.ndarray:
+    def predict(some: np.ndarray, sizes: list[int]) -> np.ndarray:
+        return sums.fill(np.full((bands, len(some)), 99, dtype=kind), some, sizes, finish, walk, check)
+
+    return cell_by_cell(sums, features, predict, threads, check)
+
+
 def boxed(model: Model, mode: str, features: np.ndarray, threads: int = 2, cell_rows: int = 300) -> np.ndarray:
     sums, walker = forest_sums(model), ForestPredictor(model)
     sums.cell_rows = cell_rows
-    result = np.full((len(walker.bands(mode)), len(features)), np.nan, dtype=np.float32)
-    sums.fill(
-        result, features, finish(model, mode), lambda some, check: walker.predict(some, mode, check), threads, check
-    )
-    return result
+    return filled(
+        sums, features, finish(model, mode), lambda some, check: walker.predict(some, mode, check),
+        bands=len(walker.bands(mode)), threads=threads,
+    )  # fmt: skip
 
 
 def same_bits(first: np.ndarray, second: np.ndarray) -> bool:
@@ -134,8 +140,7 @@ def test_cells_that_are_too_full_of_leaves_are_walked(monkeypatch):
     sums = forest_sums(model)
     sums.cell_rows = 300
     monkeypatch.setattr(box_sums, "WALK", SOMETIMES)
-    result = np.empty((1, len(features)), dtype=np.float32)
-    sums.fill(result, features, finish(model, REGRESSION), walk, 2, check)
+    result = filled(sums, features, finish(model, REGRESSION), walk)
 
     assert 0 < sum(rows) < len(features)
     assert same_bits(result, walker.predict(features, REGRESSION, check))
@@ -161,9 +166,9 @@ def test_trees_take_turns_over_the_columns(monkeypatch):
     values = np.array([10.0, 20, 5, 7, 1, 2, 100, 200])
     shapes = [stump(0.5), stump(1.5), stump(2.5), stump(9)]  # the last one has one leaf that rows reach: 100
     sums = BoxSums(shapes, 1, values.take, check, np.array([1.0, -1.0]))
-    result = np.empty((2, 4))
+    rows = np.array([[0], [1], [2], [3]], dtype=np.float32)
 
-    sums.fill(result, np.array([[0], [1], [2], [3]], dtype=np.float32), lambda scores: scores, None, 1, check)
+    result = filled(sums, rows, lambda scores: scores, None, bands=2, kind=np.float64)
 
     assert result.tolist() == [[12, 22, 22, 23], [104, 104, 106, 106]]
 
@@ -177,9 +182,9 @@ def test_a_sum_of_negative_zeros_stays_negative(monkeypatch):
     # a chain that always goes right: node 2i splits at i, node 2i + 1 is its leaf
     shape = Shape(feature, np.where(right > 0, np.arange(19) / 2, 0), right.astype(np.int32))
     sums = BoxSums([shape], 1, np.full(leaves, -0.0).take, check, np.array([-0.0]))
-    result = np.empty((1, leaves))
+    rows = np.arange(leaves, dtype=np.float32)[:, np.newaxis]
 
-    sums.fill(result, np.arange(leaves, dtype=np.float32)[:, np.newaxis], lambda scores: scores, None, 1, check)
+    result = filled(sums, rows, lambda scores: scores, None, kind=np.float64)
 
     assert np.signbit(result).all()
 
@@ -213,10 +218,9 @@ def test_cancel_stops_between_cells():
             raise Canceled()
 
     sums = forest_sums(small_forest(REGRESSION))
-    result = np.empty((1, 5000), dtype=np.float32)
 
     with pytest.raises(Canceled):
-        sums.fill(result, pixels(), finish(small_forest(REGRESSION), REGRESSION), None, 2, impatient)
+        filled(sums, pixels(), finish(small_forest(REGRESSION), REGRESSION), None, check=impatient)
 
 
 def test_scikit_learn_is_not_needed(monkeypatch):
@@ -231,7 +235,7 @@ def test_scikit_learn_is_not_needed(monkeypatch):
 @pytest.mark.parametrize("kind", ["two classes", "three classes", REGRESSION])
 @pytest.mark.parametrize("max_nodes", [None, 6])
 def test_boosted_trees_give_the_same_in_blocks(kind, max_nodes, way, monkeypatch):
-    monkeypatch.setattr(box_sums, "FEWEST_ROWS", 0)
+    monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 0)
     monkeypatch.setattr(box_sums, "CELL_ROWS", 300)
     monkeypatch.setattr(box_sums, "MORE_CELL_ROWS", 400)
     monkeypatch.setattr(box_blocks, "LEAVES_AT_ONCE", 40)
@@ -248,7 +252,7 @@ def test_boosted_trees_give_the_same_in_blocks(kind, max_nodes, way, monkeypatch
 
     for mode in model.output_modes:
         assert predictor.block_rows(mode) > 0
-        block = predictor.predict_block(features, mode, 2, check)
+        block = block_of(predictor, features, mode)
         assert same_bits(block, predictor.predict(features, mode, check)), mode
 
 
@@ -262,18 +266,18 @@ def test_few_rows_or_trees_are_predicted_as_ever():
     features = pixels(70_000)
 
     assert predictor.block_rows(CLASSIFICATION) == 0  # 2 trees of each of 3 classes
-    block = predictor.predict_block(features, CLASSIFICATION, 2, check)
+    block = block_of(predictor, features, CLASSIFICATION)
     assert same_bits(block, predictor.predict(features, CLASSIFICATION, check))
 
 
 @pytest.mark.parametrize("kind", [CLASSIFICATION, REGRESSION])
 def test_forests_and_ready_made_trees_give_the_same_in_blocks(kind, monkeypatch):
-    monkeypatch.setattr(forest_module, "FEWEST_ROWS", 1000)
+    monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 1000)
     forest, features = small_forest(kind, number_of_trees=12), pixels()
     ready_made = tree_model(read_trees("\n".join(tree_texts(forest))), kind)
     for model in (forest, ready_made):
         predictor = model.learner.load_predictor(model)
         for mode in model.output_modes:
-            block = predictor.predict_block(features, mode, 2, check)
+            block = block_of(predictor, features, mode)
             assert same_bits(block, predictor.predict(features, mode, check)), (model.learner_id, mode)
     assert forest.learner.load_predictor(forest).block_rows(forest.output_modes[0]) > 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rasterml.engine import box_blocks, box_tables, box_votes, cells, forest
+from blocks import block_of, cell_by_cell, nothing
+from rasterml.engine import block_prediction, box_blocks, box_tables, box_votes, cells
 from rasterml.engine.box_votes import BoxVoter
 from rasterml.engine.errors import Canceled
 from rasterml.engine.forest import ForestPredictor
@@ -15,8 +16,8 @@ from rasterml.engine.trees import Shape
 from small_models import make_samples, small_forest
 
 
-def nothing() -> None:
-    pass
+def winners_of(voter: BoxVoter, features, walk, threads=2, check=nothing) -> np.ndarray:
+    return cell_by_cell(voter, features, lambda some, sizes: voter.winners(some, sizes, walk, check), threads, check)
 
 
 def never(features, check):
@@ -27,7 +28,7 @@ def never(features, check):
 def small_cells(monkeypatch):
     """Many cells, blocks and chunks out of a few thousand rows."""
     monkeypatch.setattr(box_votes, "CELL_ROWS", 300)
-    monkeypatch.setattr(box_blocks, "CELLS_A_PIECE", 3)
+    monkeypatch.setattr(block_prediction, "CELLS_A_PIECE", 3)
     monkeypatch.setattr(box_blocks, "LEAVES_AT_ONCE", 700)
     monkeypatch.setattr(box_votes, "WALK", np.inf)
     monkeypatch.setattr(box_tables, "TABLE_BYTES", 2000)
@@ -97,7 +98,7 @@ def test_winners_are_those_of_walking_every_tree(kind, rows, small_cells):
     features = ROWS[rows](generator, (4000, predictors)).astype(np.float32)
     shapes, labels = random_forest(generator, trees, leaves, predictors, classes, features.ravel().astype(float))
 
-    winners = BoxVoter(shapes, labels, predictors, classes, nothing).winners(features, never, 2, nothing)
+    winners = winners_of(BoxVoter(shapes, labels, predictors, classes, nothing), features, never, 2)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, classes))
 
@@ -114,7 +115,7 @@ def test_rows_may_come_in_any_order_and_number(threads, layers, small_cells, mon
 
     for size in (1, 17, 999, 5000):
         order = generator.permutation(5000)[:size]
-        assert np.array_equal(voter.winners(features[order], never, threads, nothing), expected[order])
+        assert np.array_equal(winners_of(voter, features[order], never, threads), expected[order])
 
 
 def test_bands_that_no_tree_asks_do_not_matter(small_cells):
@@ -122,7 +123,7 @@ def test_bands_that_no_tree_asks_do_not_matter(small_cells):
     features = generator.normal(size=(3000, 5)).astype(np.float32)
     shapes, labels = random_forest(generator, 20, 30, 2, 3, features.ravel().astype(float))
 
-    winners = BoxVoter(shapes, labels, 5, 3, nothing).winners(features, never, 1, nothing)
+    winners = winners_of(BoxVoter(shapes, labels, 5, 3, nothing), features, never, 1)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 3))
 
@@ -139,7 +140,7 @@ def test_trees_are_walked_where_a_cell_has_too_many_leaves(small_cells, monkeypa
         walked.append(len(some))
         return plain_winners(shapes, labels, some, 4)
 
-    winners = BoxVoter(shapes, labels, 3, 4, nothing).winners(features, walk, 1, nothing)
+    winners = winners_of(BoxVoter(shapes, labels, 3, 4, nothing), features, walk, 1)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 4))
     assert 0 < sum(walked) < 6000
@@ -180,7 +181,7 @@ def test_intervals_are_numbers_of_lower_thresholds(rows):
 
 
 def test_block_is_predicted_as_its_rows(small_cells, monkeypatch):
-    monkeypatch.setattr(forest, "FEWEST_ROWS", 1000)
+    monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 1000)
     model = small_forest(number_of_trees=12)
     generator = np.random.default_rng(1)
     rows = make_samples().features[generator.integers(0, 240, 3000)]
@@ -188,7 +189,7 @@ def test_block_is_predicted_as_its_rows(small_cells, monkeypatch):
     predictor = ForestPredictor(model)
     monkeypatch.setattr(predictor, "_votes", never)
 
-    block = predictor.predict_block(features, CLASSIFICATION, 2, nothing)
+    block = block_of(predictor, features, CLASSIFICATION)
     monkeypatch.undo()
 
     assert predictor.block_rows(CLASSIFICATION) > 10**6
@@ -202,9 +203,7 @@ def test_small_block_is_predicted_row_by_row(mode):
     predictor = ForestPredictor(small_forest())
     features = make_samples().features
 
-    assert np.array_equal(
-        predictor.predict_block(features, mode, 2, nothing), predictor.predict(features, mode, nothing)
-    )
+    assert np.array_equal(block_of(predictor, features, mode), predictor.predict(features, mode, nothing))
 
 
 def test_canceled_block_stops(small_cells):
@@ -217,7 +216,7 @@ def test_canceled_block_stops(small_cells):
         raise Canceled()
 
     with pytest.raises(Canceled):
-        voter.winners(features, never, 2, cancel)
+        winners_of(voter, features, never, 2, cancel)
 
 
 def test_thousands_of_votes_for_one_class_overflow_nothing():
@@ -226,6 +225,6 @@ def test_thousands_of_votes_for_one_class_overflow_nothing():
     labels = np.array([1, 2] * 2600)
     features = (np.arange(3000) % 2).astype(np.float32)[:, np.newaxis]
 
-    winners = BoxVoter([stump] * 2600, labels, 1, 3, nothing).winners(features, never, 1, nothing)
+    winners = winners_of(BoxVoter([stump] * 2600, labels, 1, 3, nothing), features, never, 1)
 
     assert winners.tolist() == [1, 2] * 1500

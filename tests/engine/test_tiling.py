@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from osgeo import gdal
+from rasterml.engine import block_prediction, box_sums, box_votes, processes, tile_plan
 from rasterml.engine.errors import Canceled
 from rasterml.engine.images import Image
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY, RAW, REGRESSION, Learner
@@ -24,12 +25,13 @@ ROWS, COLUMNS = 150, 310
 
 
 class InBlocks:
-    """A forest that is predicted in blocks of *rows*, row by row as always; notes the size of every call."""
+    """A forest that is predicted in blocks of *rows*, row by row as always; notes the size of every block."""
 
     def __init__(self, inner, rows: int, row_bytes: int = 0, before=lambda check: None) -> None:
         self.inner, self.rows, self.row_bytes, self.before = inner, rows, row_bytes, before
         self.calls: list[int] = []
         self.threads: set[int] = set()
+        self.model, self.prepare = inner.model, inner.prepare
 
     def bands(self, mode):
         return self.inner.bands(mode)
@@ -43,10 +45,14 @@ class InBlocks:
     def block_bytes(self, mode):
         return self.row_bytes
 
-    def predict_block(self, features, mode, threads, check):
+    def cells(self, features, mode, threads, check):
         assert features.flags.c_contiguous and features.dtype == np.float32 and np.isfinite(features).all()
         self.calls.append(len(features))
         self.threads.add(threads)
+        return Halves(features)
+
+    def predict_cells(self, features, sizes, mode, check):
+        assert sum(sizes) == len(features)
         self.before(check)
         return self.inner.predict(features, mode, check)
 
@@ -54,10 +60,24 @@ class InBlocks:
         raise AssertionError("a predictor of blocks was asked for a tile")
 
 
+class Halves:
+    """Two cells: the rows with even numbers and those with odd ones."""
+
+    def __init__(self, features) -> None:
+        self.numbers = np.arange(len(features))
+        self.sizes = np.array([len(self.rows(0)), len(self.rows(1))])
+
+    def rows(self, cell):
+        return self.numbers[cell::2]
+
+    def pieces(self, count):
+        return [range(0, 1), range(1, 2)]
+
+
 class OneByOne(InBlocks):
     """The same without the three methods: tiles are predicted one by one."""
 
-    block_rows = block_bytes = predict_block = property()
+    block_rows = block_bytes = cells = predict_cells = property()
 
     def predict(self, features, mode, check):
         return self.inner.predict(features, mode, check)
@@ -67,6 +87,7 @@ class OneByOne(InBlocks):
 def predictor(monkeypatch):
     """A function that has every model predicted in blocks of *rows* (0: tile by tile); gives the stand-in."""
     load = Learner.load_predictor
+    monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 1)
 
     def use(rows: int, model, **more):
         made = (InBlocks if rows else OneByOne)(load(model.learner, model), rows, **more)
@@ -228,17 +249,51 @@ def test_memory_limit_bounds_the_block(scene, forests):
     image, forest = Image([scene[0]]), forests[CLASSIFICATION]
     used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=956)
 
-    assert plan(image, used, CLASSIFICATION, 1, 64, 1024) == Plan(64, (496 * 2**20 - 96 * 64 * 64) // 1000)
-    assert plan(image, used, CLASSIFICATION, 1, 64, 10**6) == Plan(64, 10**7)
-    small = plan(image, used, CLASSIFICATION, 1, 1024, 512)  # 64 MB for 1,096 bytes a pixel
+    assert plan(image, used, CLASSIFICATION, 10**6, 1, 64, 1024) == Plan(64, (496 * 2**20 - 96 * 64 * 64) // 1000)
+    assert plan(image, used, CLASSIFICATION, 10**6, 1, 64, 10**6) == Plan(64, 10**7)
+    small = plan(image, used, CLASSIFICATION, 10**6, 1, 1024, 512)  # 64 MB for 1,096 bytes a pixel
     assert small.side == 128 and small.rows >= 128 * 128
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(CLASSIFICATION, CLASSIFICATION), (CLASSIFICATION, MULTIPROBABILITY)])
+def test_other_processes_predict_the_same(kind, mode, scene, tmp_path, monkeypatch):
+    model = small_forest(kind, number_of_trees=12)
+    predict_image(Image([scene[0]]), model, str(tmp_path / "threads.tif"), mode)
+    monkeypatch.setattr(tile_plan, "FEWEST_PIXELS", 1)
+    monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(box_votes, "CELL_ROWS", 300)
+    monkeypatch.setattr(box_sums, "CELL_ROWS", 300)
+    ask, answers = processes._Helper.ask, []
+    monkeypatch.setattr(
+        processes._Helper, "ask", lambda helper, *item: answers.append(ask(helper, *item)) or answers[-1]
+    )
+
+    predict_image(Image([scene[0]]), model, str(tmp_path / "processes.tif"), mode, threads=2, tile_size=32)
+
+    assert np.array_equal(read(tmp_path / "processes.tif"), read(tmp_path / "threads.tif"), equal_nan=True)
+    assert answers and None not in answers
+
+
+def test_processes_take_their_share_of_the_memory(scene, forests):
+    """By hand, as above: 496 MB for 8 threads allow 2 processes more in half of it, at 110 MB each; 276 MB are left."""
+    image, forest = Image([scene[0]]), forests[CLASSIFICATION]
+    used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=956)
+    tile = 8 * (16 * 3 + 16) + 8 * 8 * 3 + 8
+
+    def planned(pixels, threads, limit):
+        return plan(image, used, CLASSIFICATION, pixels, threads, 64, limit)
+
+    assert planned(2**20, 8, 1024) == Plan(64, (276 * 2**20 - tile * 64 * 64) // 1000, 3)
+    assert planned(2**20 - 1, 8, 1024).processes == 1
+    assert [planned(2**30, 8, limit).processes for limit in (512, 700, 10**5)] == [1, 1, 8]
+    assert [planned(2**30, threads, 10**5).processes for threads in (1, 2)] == [1, 2]
 
 
 def test_rows_of_a_large_tile_fit_even_where_the_predictor_wants_fewer(scene, forests):
     forest = forests[CLASSIFICATION]
     used = InBlocks(forest.learner.load_predictor(forest), 100)
 
-    assert plan(Image([scene[0]]), used, CLASSIFICATION, 2, 256, 1024) == Plan(256, 256 * 256)
+    assert plan(Image([scene[0]]), used, CLASSIFICATION, 10**6, 2, 256, 1024) == Plan(256, 256 * 256)
 
 
 def test_peak_memory_does_not_grow_with_the_map(forests, predictor, peak_memory, tmp_path):

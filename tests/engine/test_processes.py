@@ -1,0 +1,144 @@
+"""Other processes that help: the same results, whatever happens to them, and none left over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import crew_jobs
+import pytest
+from crew_jobs import Job
+from rasterml.engine import processes
+from rasterml.engine.errors import Canceled
+from rasterml.engine.processes import Crew
+from rasterml.engine.progress import Progress
+from rasterml.engine.workers import ordered_map
+
+HERE = str(Path(__file__).resolve().parent)
+
+
+@pytest.fixture(autouse=True)
+def processes_know_the_jobs(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", HERE)
+
+
+def run(crew, items=range(20), progress=None):
+    return list(ordered_map(crew, items, crew.seats, progress or Progress()))
+
+
+def settled(crew) -> Crew:
+    """The crew once its processes have started or failed to."""
+    for helper in crew._helpers:
+        assert helper._settled.wait(60)
+    return crew
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_all_processes_do_items_and_results_keep_their_order(count):
+    with Crew(crew_jobs.add, Job(5), threads=8, processes=count) as crew:
+        assert crew.seats == count
+        results = run(settled(crew))
+
+    assert [number for number, _, _ in results] == [5 + item for item in range(20)]
+    workers = {process for _, process, _ in results}
+    assert len(workers) == count and os.getpid() in workers
+    assert {ready for _, process, ready in results if process != os.getpid()} == {True}
+    assert not any(alive(process) for process in workers - {os.getpid()})
+
+
+def test_one_process_means_threads_in_this_one():
+    with Crew(crew_jobs.add, Job(1), threads=3, processes=1) as crew:
+        assert crew.seats == 3
+        assert {process for _, process, _ in run(crew)} == {os.getpid()}
+
+
+def test_items_that_fail_elsewhere_are_done_here(tmp_path):
+    with Crew(crew_jobs.fail_elsewhere, Job(1, str(tmp_path)), 2, 2) as crew:
+        assert run(settled(crew)) == [1 + item for item in range(20)]
+    assert list(tmp_path.iterdir())
+
+
+def test_an_error_is_raised_as_it_would_be_here():
+    with Crew(crew_jobs.fail_at_three, Job(1), 2, 2) as crew, pytest.raises(ValueError, match="three"):
+        run(settled(crew))
+
+
+def test_a_process_that_dies_is_done_without(caplog):
+    with Crew(crew_jobs.die_elsewhere, Job(2), 2, 2) as crew:
+        assert run(settled(crew)) == [2 + item for item in range(20)]
+    assert "lost" in caplog.text
+
+
+@pytest.mark.parametrize("python", ["no such file", sys.executable], ids=["no interpreter", "program fails"])
+def test_a_process_that_does_not_start_is_done_without(python, monkeypatch, caplog):
+    """Neither where there is no interpreter nor where the program fails at once."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(processes, "PROGRAM", "raise SystemExit")
+    monkeypatch.setattr(processes, "_python", lambda: python)
+    with Crew(crew_jobs.add, Job(3), 2, 2) as crew:
+        assert {process for _, process, _ in run(crew)} == {os.getpid()}
+    assert "No other process helps" in caplog.text
+
+
+def test_another_numpy_is_not_asked(monkeypatch, caplog):
+    """Its results could differ in the last bit."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(processes, "_versions", lambda: ["3.0", "0.1"])
+    with Crew(crew_jobs.add, Job(3), 2, 2) as crew:
+        assert {process for _, process, _ in run(settled(crew))} == {os.getpid()}
+    assert "instead of" in caplog.text
+
+
+def test_cancel_ends_the_processes_in_the_middle_of_an_item(tmp_path):
+    class CanceledOnceBothWork(Progress):
+        since = 0.0
+
+        def is_canceled(self) -> bool:
+            if any(tmp_path.iterdir()):
+                self.since = self.since or time.monotonic()
+            return bool(self.since)
+
+    progress = CanceledOnceBothWork()
+    with pytest.raises(Canceled), Crew(crew_jobs.sleep_elsewhere, Job(0, str(tmp_path)), 2, 2) as crew:
+        run(crew, progress=progress)
+
+    assert time.monotonic() - progress.since < 1
+    [word] = tmp_path.iterdir()
+    assert not alive(int(word.name))
+
+
+def test_leaving_at_once_leaves_no_process():
+    with Crew(crew_jobs.add, Job(0), 2, 3) as crew:
+        pass
+    for helper in settled(crew)._helpers:
+        assert helper._process is None or helper._process.poll() is not None
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    """As they do when it is killed: its end of their standard input is closed."""
+    with Crew(crew_jobs.sleep_elsewhere, Job(0, str(tmp_path)), 2, 2) as crew:
+        process = settled(crew)._helpers[0]._process
+        process.stdin.close()
+        assert process.wait(5) == 1
+
+
+def test_inside_qgis_the_interpreter_stands_beside_it(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python3").touch()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "qgis-bin.exe"))
+    monkeypatch.setattr(sys, "exec_prefix", str(tmp_path))
+    assert processes._python() == str(tmp_path / "bin" / "python3")
+    (tmp_path / "bin" / "python3").unlink()
+    with pytest.raises(OSError, match="no Python interpreter"):
+        processes._python()
