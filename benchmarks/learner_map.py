@@ -1,6 +1,7 @@
 """Maps by other modes and learners than RF votes, as whole processes: RasterML's engine against scikit-learn's tiles.
 
-    python3 benchmarks/learner_map.py [--claims svm ...] [--noise 0 2 5] [--rounds 5] [--threads 2]
+    python3 benchmarks/learner_map.py [--claims svm ...] [--noise 2 0 5] [--rounds 5] [--missing]
+                                      [--side 1000] [--threads 2]
 
 As forest_map.py, from file to file.  scikit-learn's estimators that have `n_jobs` get it; of the others as many tiles
 as there are threads are predicted at once.  Slow learners get smaller rasters, so that a round takes a minute.
@@ -8,6 +9,7 @@ as there are threads are predicted at once.  Slow learners get smaller rasters, 
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,9 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pinned
 from claims import CLAIMS
-from common import THREADS, command_line, interleaved, load_package, record, require
+from common import THREADS, command_line, interleaved, load_package, require
 from forest_map import BAGGED, OURS, command, execute
+from kept import is_measured, record
 from pinned import FOLDER, NOISE, Pinned
+from sides import TILE
 
 CLASSIFICATION, REGRESSION, MULTIPROBABILITY = "CLASSIFICATION", "REGRESSION", "MULTIPROBABILITY"  # as in the engine
 
@@ -36,6 +40,7 @@ class Contest(NamedTuple):
     fitted: str = CLASSIFICATION
     mode: str = ""
     method: str = "predict"
+    tile: int = TILE
 
 
 def width(X: np.ndarray) -> float:
@@ -127,35 +132,43 @@ def difference(contest: Contest, ours: str, theirs: str) -> str:
     from osgeo import gdal
 
     first, second = (gdal.Open(path).ReadAsArray() for path in (ours, theirs))
+    if first.ndim == 3:  # RasterML's probabilities are smoothed as Smile's are, scikit-learn's are not
+        alike = np.mean(first.argmax(axis=0) == second.argmax(axis=0))
+        return f"the same class is likeliest in {alike:.1%} of the pixels"
     if first.dtype.kind == "f":
         return f"mean absolute difference of the maps {np.abs(first - second).mean():.3f}"
     return f"{np.mean(first == second):.1%} of the labels are the same"
 
 
-def compare(claim: str, image: Pinned, rounds: int, threads: int) -> None:
+def compare(claim: str, image: Pinned, options: argparse.Namespace) -> None:
     contest = CONTESTS[claim]
     path = pinned.raster(image)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         models = train_both(contest, image, Path(folder))
         trained = size(models["scikit-learn-tiles"])
-        options = {OURS: f"mode={contest.mode}", "scikit-learn-tiles": f"method={contest.method}"}
+        details = {
+            OURS: [f"mode={contest.mode}"],
+            "scikit-learn-tiles": [f"method={contest.method}", f"tile={contest.tile}"],
+        }
         outputs = {side: str(Path(folder) / f"{side}.tif") for side in models}
 
         def run(side: str) -> None:
-            execute([*command(side, path, models[side], outputs[side], threads), options[side]], threads)
+            arguments = command(side, path, models[side], outputs[side], options.threads)
+            execute([*arguments, *details[side]], options.threads)
 
         print(f"{claim}: {image}, {contest.rows:,} rows", flush=True)
         path.read_bytes()  # into the system's cache
         load = os.getloadavg()
-        seconds = interleaved({side: lambda side=side: run(side) for side in models}, rounds)
+        seconds = interleaved({side: lambda side=side: run(side) for side in models}, options.rounds)
         record(
             claim,
             str(image),
             seconds["scikit-learn-tiles"],
             seconds[OURS],
-            compared=f"{contest.described}, in 256 × 256 tiles, {threads} threads",
+            compared=f"{contest.described}, in {contest.tile} × {contest.tile} tiles, {options.threads} threads",
             notes=f"trained on {contest.rows:,} rows{trained}; {difference(contest, *outputs.values())}",
             load=load,
+            kept=not options.side,
         )
 
 
@@ -164,12 +177,15 @@ def main() -> None:
     parser.add_argument("--claims", nargs="+", choices=list(CONTESTS), default=list(CONTESTS))
     parser.add_argument("--noise", nargs="+", type=int, choices=list(NOISE), default=list(NOISE))
     parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--side", type=int, help="pixels a side (default: what suits the claim)")
     options = parser.parse_args()
     require("scikit-learn")
     load_package()
     for claim in (claim.id for claim in CLAIMS if claim.id in options.claims):
         for noise in options.noise:
-            compare(claim, Pinned(CONTESTS[claim].side, noise=noise), options.rounds, options.threads)
+            image = Pinned(options.side or CONTESTS[claim].side, noise=noise)
+            if not (options.missing and is_measured(claim, str(image), options.rounds)):
+                compare(claim, image, options)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import BANDS, RESULTS, mirrored, scene_folder
+from common import BANDS, WORK, mirrored, scene_folder
 
-FOLDER = RESULTS / "rasters"
+FOLDER = WORK / "rasters"
 PART = (90, 130, 300, 300)  # row, column, rows, columns: no band and no label is missing there
 FINER, DN, REFLECTANCE = 2, 10, 10_000
 BETWEEN = ((2, 3, 0.75), (2, 3, 0.5), (2, 3, 0.25), (3, 4, 0.5))  # of one band, another, the share of the first
-NOISE = {0: (0.0, 0), 2: (0.02, 8), 5: (0.05, 20)}  # share of the DN and DN, standard deviations
+NOISE = {2: (0.02, 8), 0: (0.0, 0), 5: (0.05, 20)}  # share of the DN and DN, standard deviations; most useful first
 NODATA = {"uint16": 65535, "float32": -9999}
 TABLE_SIDE, FLIPPED = 2000, 0.06
 ROWS_AT_ONCE = 500
@@ -65,11 +65,11 @@ def raster(pinned: Pinned) -> Path:
 
 
 def table(pinned: Pinned, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return *rows* pixels (rows, bands) float32 of the raster's kind at most 2000 a side, and their labels."""
+    """Return *rows* pixels (rows, bands) float32 of the raster's like of 2000 × 2000 pixels, and their labels."""
     from osgeo import gdal
 
     gdal.UseExceptions()
-    source = pinned._replace(side=min(pinned.side, TABLE_SIDE), nodata=0, layout="tiled")
+    source = pinned._replace(side=TABLE_SIDE, nodata=0, layout="tiled")
     dataset = gdal.Open(str(raster(source)))
     generator = np.random.default_rng((rows, pinned.noise))
     chosen = generator.choice(source.side**2, rows, replace=False)

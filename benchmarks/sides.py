@@ -9,8 +9,9 @@ write uncompressed GeoTIFF and keep pixels out that are nodata in any band.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,11 @@ def rasterml(image: str, model: str, output: str, threads: int, hidden: str = ""
     predict_image(Image([image]), load_model(Path(model)), output, threads=threads, **options)
 
 
-def scikit_learn_tiles(image: str, model: str, output: str, threads: int, method: str = "predict") -> None:
-    """Read, predict and write 256 × 256 pixels at a time."""
-    _predict(image, model, output, threads, lambda dataset: (TILE, TILE), method)
+def scikit_learn_tiles(
+    image: str, model: str, output: str, threads: int, method: str = "predict", tile: int = TILE
+) -> None:
+    """Read, predict and write 256 × 256 pixels at a time, or a *tile* of another side."""
+    _predict(image, model, output, threads, lambda dataset: (tile, tile), method)
 
 
 def scikit_learn_strips(image: str, model: str, output: str, threads: int) -> None:
@@ -73,7 +76,7 @@ def gdal_copy(image: str, model: str, output: str, threads: int) -> None:
 
 
 def _predict(image: str, model: str, output: str, threads: int, block_size, method: str = "predict") -> None:
-    """Predict block by block: with the estimator's own threads, or one block a thread when it has none."""
+    """Predict block by block: with the estimator's own threads, or in each thread a block when it has none."""
     import joblib
     from osgeo import gdal
 
@@ -95,14 +98,19 @@ def _predict(image: str, model: str, output: str, threads: int, block_size, meth
             result[:, valid] = getattr(estimator, method)(values[:, valid].T).reshape(-1, bands).T
         return result
 
-    windows = list(_windows(dataset, block_size(dataset)))
-    at_once = 1 if parallel else threads
-    with ThreadPoolExecutor(at_once) as pool:
-        for start in range(0, len(windows), at_once):
-            part = windows[start : start + at_once]
-            blocks = [dataset.ReadAsArray(column, row, columns, rows) for row, column, rows, columns in part]
-            for (row, column, _, _), result in zip(part, pool.map(predict, blocks)):
-                target.WriteArray(result, column, row)
+    waiting: deque[tuple[int, int, Future]] = deque()
+
+    def write() -> None:
+        row, column, future = waiting.popleft()
+        target.WriteArray(future.result(), column, row)
+
+    with ThreadPoolExecutor(1 if parallel else threads) as pool:
+        for row, column, rows, columns in _windows(dataset, block_size(dataset)):
+            waiting.append((row, column, pool.submit(predict, dataset.ReadAsArray(column, row, columns, rows))))
+            if len(waiting) > 2 * threads:
+                write()
+        while waiting:
+            write()
 
 
 def _create(output: str, dataset, options: list[str], bands: int, pixel_type: int):

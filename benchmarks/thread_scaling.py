@@ -1,6 +1,6 @@
 """How much faster two threads are than one: whole RasterML processes on the same raster, in interleaved rounds.
 
-    python3 benchmarks/thread_scaling.py [--noise 0 2 5] [--rounds 5] [--side 2000] [--threads 2]
+    python3 benchmarks/thread_scaling.py [--noise 2 0 5] [--rounds 5] [--missing] [--side 1000] [--threads 2]
 
 On a machine that does other things meanwhile the ratio says more about these than about RasterML: look at the load.
 """
@@ -12,13 +12,15 @@ import tempfile
 from pathlib import Path
 
 import pinned
-from common import THREADS, command_line, interleaved, load_package, record, require
+from common import THREADS, command_line, interleaved, load_package, require
 from forest_map import OURS, SIDE, Setup, command, execute, model
+from kept import is_measured, record
 from pinned import FOLDER, NOISE, Pinned
 
 
 def main() -> None:
-    parser = command_line(__doc__, side=SIDE)
+    parser = command_line(__doc__)
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels a side (default: %(default)s)")
     parser.add_argument("--noise", nargs="+", type=int, choices=list(NOISE), default=list(NOISE))
     parser.add_argument("--threads", type=int, default=THREADS)
     options = parser.parse_args()
@@ -27,6 +29,8 @@ def main() -> None:
     setup = Setup({})
     for noise in options.noise:
         image = Pinned(options.side, noise=noise)
+        if options.missing and is_measured("threads", str(image), options.rounds):
+            continue
         path, forest = pinned.raster(image), model(image, setup.trees, setup.rows, OURS)
         path.read_bytes()  # into the system's cache
         load = os.getloadavg()

@@ -1,4 +1,4 @@
-"""Write docs/performance.md from what the benchmarks left in build/performance: `performance_doc.py [file]`.
+"""Write docs/performance.md from what the benchmarks left in benchmarks/results: `performance_doc.py [file]`.
 
 Of every claim and variant the newest result counts.  Nothing is left out: a gate that is missed, and a claim that
 nobody measured, are said to be so.
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "build" / "performance"
+RESULTS = ROOT / "benchmarks" / "results"
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from claims import CLAIMS, Claim  # noqa: E402
 
 ENOUGH_ROUNDS = 5
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BUSY = 1.0  # the load of a machine, before a run, at which its figures deserve a doubt
 WORDS = {"stretch": "gate and stretch reached", "gate": "gate reached", "missed": "**gate missed**"}
 
@@ -36,13 +37,14 @@ Written by `tools/performance_doc.py` from the output of `benchmarks/`; do not e
   the start of QGIS. Where a script compares in memory instead, "compared with" says so.
 - In brackets the median ratio of the processors' time of both sides, which other work on the machine disturbs less than
   the clock. *Load* is the number of waiting processes before and after; our own runs add up to 2 to the second.
-- A "+" after a commit marks a checkout with changes that are not in it.
+- A "+" after a commit marks a checkout with changes that are not in it; the letter after it is the machine's, below.
 - The rasters are a part of the North Carolina Landsat scene, twice as fine and mirrored to size
   (`benchmarks/pinned.py`), with three levels of noise: none, 2 % of the value + 8 DN, 5 % + 20 DN, of values from 10
   to 2550. The training labels are the land cover of four years before, 6 % of them replaced by another class: large,
   noisy trees.
 - Rivals get what is usual for them: scikit-learn uncompressed GeoTIFF and as many threads as RasterML, OTB its own
-  training with a forest of about as many nodes.
+  training with a forest of about as many nodes. Where a rival takes more than about half a minute, both sides get a
+  smaller raster, at which RasterML's fixed costs weigh more: the ratio is then rather too small.
 
 """
 
@@ -50,7 +52,8 @@ BOTTOM = """\
 ## Run it yourself
 
     make demo           # fetches the scene
-    make performance    # all claims, some hours; then writes this page again
+    make performance    # all claims, in more than an hour; then writes this page again
+    make performance OPTIONS=--missing    # goes on after an interruption
     python3 benchmarks/forest_map.py --claims forest-tiles --side 1000 --rounds 2    # a look of a minute
 
 OTB (`otb-bin`) and Dask (`distributed`) are optional; what needs them says so and goes on. `CONTRIBUTING.md` says more.
@@ -62,8 +65,7 @@ def results() -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(RESULTS.glob("*.json")):
         newest: dict[str, dict[str, Any]] = {}
-        for line in path.read_text("utf-8").splitlines():
-            result = json.loads(line)
+        for result in sorted(map(json.loads, path.read_text("utf-8").splitlines()), key=lambda result: result["date"]):
             newest[result["variant"]] = result
         found[path.stem] = [newest[variant] for variant in sorted(newest)]
     return found
@@ -71,6 +73,10 @@ def results() -> dict[str, list[dict[str, Any]]]:
 
 def page(found: dict[str, list[dict[str, Any]]]) -> str:
     everything = [result for group in found.values() for result in group]
+    machines = list(dict.fromkeys(_machine(result["machine"]) for result in everything))
+    for result in everything:
+        letter = LETTERS[machines.index(_machine(result["machine"]))]
+        result["origin"] = f"{result['date'][:10]}, {result['revision']}, {letter}"
     return "".join(
         [
             TOP.format(dates=_dates(everything)),
@@ -78,7 +84,7 @@ def page(found: dict[str, list[dict[str, Any]]]) -> str:
             *(_details(claim, found.get(claim.id, [])) for claim in CLAIMS),
             _equality(found.get("equality", [])),
             _memory(found.get("memory", [])),
-            _machines(everything),
+            _machines(machines, everything),
             BOTTOM,
         ]
     )
@@ -127,11 +133,11 @@ def _details(claim: Claim, group: list[dict[str, Any]]) -> str:
                 seconds,
                 str(result["rounds"]),
                 " → ".join(f"{load:.1f}" for load in result["load"]),
-                f"{result['date'][:10]}, {result['revision']}",
+                result["origin"],
                 WORDS[claim.reached(median)],
             ]
         )
-    heading = ["raster", "ratio", "seconds", "rounds", "load", "date, commit", ""]
+    heading = ["raster", "ratio", "seconds", "rounds", "load", "date, commit, machine", ""]
     last = group[-1]
     notes = [f"- {result['variant']}: {result['notes']}" for result in group if result["notes"]]
     return "".join(
@@ -154,7 +160,7 @@ def _equality(group: list[dict[str, Any]]) -> str:
             counted[0] += result["pixels"]
             counted[1] += differing
     rows = [[way, f"{pixels:,}", f"{differing:,}"] for way, (pixels, differing) in ways.items()]
-    rasters = "\n".join(f"- {result['variant']}, {result['date'][:10]}" for result in group)
+    rasters = "\n".join(f"- {result['variant']} ({result['origin']})" for result in group)
     return (
         "## Equality\n\nLabels that differ from the plain majority vote, tree by tree, on rasters with masks inside "
         "blocks:\n\n" + _table(["way", "pixels with data", "differing"], rows, "lrr") + rasters + "\n\n"
@@ -171,16 +177,15 @@ def _memory(group: list[dict[str, Any]]) -> str:
             f"{result['megabytes']:,}",
             str(result["limit"]),
             f"{result['seconds']}",
-            result["date"][:10],
+            result["origin"],
         ]
         for result in group
     ]
-    heading = ["image", "peak, MB", "MEMORY_LIMIT", "seconds", "date"]
+    heading = ["image", "peak, MB", "MEMORY_LIMIT", "seconds", "date, commit, machine"]
     return f"## Memory\n\n{_sentence(group[-1]['compared'])}.\n\n" + _table(heading, rows, "lrrrl")
 
 
-def _machines(everything: list[dict[str, Any]]) -> str:
-    lines = dict.fromkeys(_machine(result["machine"]) for result in everything)
+def _machines(machines: list[str], everything: list[dict[str, Any]]) -> str:
     busy = sum(result["load"][0] >= BUSY for result in everything)
     doubt = (
         f"{busy} of {len(everything)} results began while the machine was busy with other work (load of {BUSY:g} or "
@@ -188,7 +193,8 @@ def _machines(everything: list[dict[str, Any]]) -> str:
         if busy
         else ""
     )
-    return "## Machine\n\n" + "".join(f"- {line}\n" for line in lines) + "\n" + doubt
+    lines = (f"- {letter}: {line}\n" for letter, line in zip(LETTERS, machines))
+    return "## Machines\n\n" + "".join(lines) + "\n" + doubt
 
 
 def _machine(machine: dict[str, Any]) -> str:
