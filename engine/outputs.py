@@ -28,6 +28,7 @@ __all__ = ["EXTENSIONS", "FLOAT", "RasterWriter", "SampleType", "check_output", 
 FORMATS = {".tif": ("GTiff", []), ".tiff": ("GTiff", []), ".img": ("HFA", ["COMPRESSED=YES"])}
 EXTENSIONS = tuple(extension[1:] for extension in FORMATS)
 IMG_BYTES_CAP = 2**31  # beyond it HFA splits the file in two, and the one cannot be renamed without the other
+WAITING_BYTES = 2**23  # of pixels that GDAL's cache may hold until they go to the file
 SIDE_FILES = (".aux.xml", ".ovr", ".msk")  # named after the whole name of the raster
 NO_GEOTRANSFORM = (0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -98,6 +99,7 @@ class RasterWriter:
         self._geotiff = temporary_name(self.path.with_suffix(".tif"))
         self._translated = temporary_name(self.path)
         self._dataset: Any = None  # gdal.Dataset while it is written
+        self._waiting, self._row = 0, 0  # bytes since the cache was emptied; where the last window began
         try:
             with self._listening():
                 self._dataset = self._created()
@@ -121,7 +123,10 @@ class RasterWriter:
             raise ValueError(f"an array of shape {array.shape} for a window of {expected}")
         values = np.ascontiguousarray(np.ma.filled(array, self._type.nodata), dtype=self._type.dtype)
         with self._listening():
+            self._empty_cache(window)
             self._dataset.WriteArray(values, window.column, window.row)
+        self._waiting += values.nbytes
+        self._row = window.row
 
     def publish(self) -> None:
         """Complete the raster and give it its name, side files first."""
@@ -150,6 +155,16 @@ class RasterWriter:
             self._dataset = None
         for temporary in (self._geotiff, self._translated):
             remove(temporary, f"{temporary}.aux.xml", f"{temporary}.ovr.tmp")
+
+    def _empty_cache(self, window: Window) -> None:
+        """Send what waits to the file: GDAL's cache would fill up with it, and the more the larger the raster is.
+
+        Only where a row of blocks begins: a block that is not complete would be read and written once more.
+        """
+        if self._waiting >= WAITING_BYTES and window.row != self._row and window.row % self._block_side == 0:
+            for number in range(1, self._shape[0] + 1):
+                self._dataset.GetRasterBand(number).FlushCache()
+            self._waiting = 0
 
     def _go_on(self, share: float, text: str, data: object) -> int:
         """Hear how far GDAL is; tell it to stop when the user asks."""

@@ -190,6 +190,25 @@ def test_compression_and_threads_change_no_pixel(tmp_path, compression, threads)
     np.testing.assert_array_equal(gdal.Open(str(path)).ReadAsArray(), labels()[0])
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_written_pixels_leave_gdals_cache(tmp_path, empty):
+    rows, columns, bands, most = 2048, 1024, 2, 0
+    before = gdal.GetCacheUsed()
+    with RasterWriter(tmp_path / "sums.tif", a_grid(rows, columns), ["a", "b"], FLOAT) as writer:
+        for window in iter_tiles(rows, columns, 256):
+            tile = np.full((bands, window.rows, window.columns), window.row + window.column, np.float32)
+            if not (empty and window.column == 768):  # as where an image's edge has no data
+                writer.write(window, tile)
+            most = max(most, gdal.GetCacheUsed() - before)
+
+    # 16 MiB are written, 12 where a quarter is empty: 8 may wait, and the row of tiles in which they are reached
+    assert most <= 2**23 + bands * 256 * columns * 4
+    written = gdal.Open(str(tmp_path / "sums.tif")).ReadAsArray()
+    row, column = np.indices((rows, columns)) // 256 * 256
+    expected = np.where(empty & (column == 768), np.nan, row + column)
+    np.testing.assert_array_equal(written, [expected, expected])
+
+
 def test_style_lists_the_classes(tmp_path):
     write(tmp_path / "map.tif", labels(), class_type(7), CLASSES)
     renderer = ElementTree.parse(tmp_path / "map.qml").getroot().find("pipe/rasterrenderer")
