@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +49,17 @@ def plain_vote(forest, features: np.ndarray) -> np.ndarray:
     starts = np.cumsum([0] + [shape.leaves.size for shape in shapes])
     labels = forest.arrays["leaf_counts"].argmax(axis=1)
     classes = np.array([item.value for item in forest.classes])
-    result = np.empty(len(features), dtype=np.int32)
-    for start in range(0, len(features), AT_ONCE):
+
+    def vote(start: int) -> np.ndarray:
         part = features[start : start + AT_ONCE]
         votes = np.zeros((len(part), classes.size), dtype=np.int32)
         rows = np.arange(len(part))
         for number, apply in enumerate(appliers):
             votes[rows, labels[starts[number] + apply(part)]] += 1
-        result[start : start + AT_ONCE] = classes[votes.argmax(axis=1)]
-    return result
+        return classes[votes.argmax(axis=1)].astype(np.int32)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.concatenate(list(pool.map(vote, range(0, len(features), AT_ONCE))))
 
 
 def row_ways(predictor, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
