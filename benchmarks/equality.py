@@ -3,10 +3,11 @@
     python3 benchmarks/equality.py [--noise 0 2 5] [--side 2000] [--trees 100] [--without numpy-only dask ...]
 
 The yardstick is the plain majority vote: every tree says its label for every pixel, and the class with most votes
-wins, the lowest of equal ones.  Against it: the engine's `predict` and `predict_block` (where the learner has it) on
-all rows, on rows in another order and in odd pieces; whole maps with several tile sizes, memory limits and numbers of
-threads; a map without scikit-learn (numpy alone); a map by two Dask workers on this machine.  The rasters have 15 %
-nodata in blobs, so that masks lie inside blocks; three of 2000 × 2000 are 10.2 million pixels with data.
+wins, the lowest of equal ones.  Against it: the engine's walk down the trees, by scikit-learn's compiled code and by
+numpy; its blocks (box bitsets) in threads and in processes, on all rows, on rows in another order and in odd pieces;
+whole maps with several tile sizes, memory limits and numbers of threads; a map without scikit-learn (numpy alone); a
+map by two Dask workers on this machine.  The rasters have 15 % nodata in blobs, so that masks lie inside blocks; three
+of 2000 × 2000 are 10.2 million pixels with data.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ MAPS = (  # options of predict_image, and the number of threads
     ({"tile_size": 1024, "memory_limit": 4096}, 2),
     ({"memory_limit": 512}, 2),
 )
-WAYS = ("predict", "predict_block", "maps", "striped", "numpy-only", "dask")
+WAYS = ("predict", "blocks", "maps", "striped", "numpy-only", "dask")
 
 
 def plain_vote(forest, features: np.ndarray) -> np.ndarray:
@@ -62,35 +63,51 @@ def plain_vote(forest, features: np.ndarray) -> np.ndarray:
         return np.concatenate(list(pool.map(vote, range(0, len(features), AT_ONCE))))
 
 
-def row_ways(predictor, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield what the predictor's own methods say, with the name of the way."""
+def row_ways(forest, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what the predictor itself says, in *forest*'s own process or with helpers, with the name of the way."""
+    from rasterml.engine.block_prediction import Work, predict_block, predict_piece
     from rasterml.engine.learners import CLASSIFICATION
+    from rasterml.engine.predictors import never_stop
+    from rasterml.engine.processes import Crew
 
-    def check() -> None:
-        """Nobody cancels."""
+    predictor = forest.learner.load_predictor(forest)
 
-    order = np.random.default_rng(0).permutation(len(features))
+    def walk(way, predict) -> tuple[str, np.ndarray]:
+        parts = (features[start : start + AT_ONCE] for start in range(0, len(features), AT_ONCE))
+        with ThreadPoolExecutor(THREADS) as pool:
+            return way, np.concatenate(list(pool.map(lambda part: predict(part, CLASSIFICATION, never_stop)[0], parts)))
+
+    def block(rows: np.ndarray, threads: int, processes: int) -> np.ndarray:
+        with Crew(predict_piece, Work(forest, CLASSIFICATION, predictor), threads, processes) as crew:
+            return predict_block(crew, rows, never_stop)[0]
+
     if "predict" in wanted:
-        parts = [features[start : start + AT_ONCE] for start in range(0, len(features), AT_ONCE)]
-        yield "predict", np.concatenate([predictor.predict(part, CLASSIFICATION, check)[0] for part in parts])
-    block = getattr(predictor, "predict_block", None)
-    if "predict_block" not in wanted:
-        return
-    if block is None:
-        print("  predict_block: this predictor has none")
-        return
-    for threads in (1, 2, 3):
-        yield f"predict_block, {threads} threads", block(features, CLASSIFICATION, threads, check)[0]
-    shuffled = np.empty(len(features), dtype=np.int32)
-    shuffled[order] = block(np.ascontiguousarray(features[order]), CLASSIFICATION, 2, check)[0]
-    yield "predict_block, rows in another order", shuffled
-    pieces = np.split(features, [1, 1000, 70_000, len(features) // 2])
-    yield (
-        "predict_block, odd pieces",
-        np.concatenate(
-            [block(np.ascontiguousarray(piece), CLASSIFICATION, 2, check)[0] for piece in pieces if len(piece)]
-        ),
-    )
+        yield walk("tree walk by scikit-learn", predictor.predict)
+        with hidden("sklearn.tree._tree"):
+            by_numpy = forest.learner.load_predictor(forest)
+        yield walk("tree walk by numpy", by_numpy.predict)
+    if "blocks" in wanted:
+        for threads, processes in ((1, 1), (3, 1), (2, 2), (3, 3)):
+            yield f"block, {threads} threads, {processes} processes", block(features, threads, processes)
+        order = np.random.default_rng(0).permutation(len(features))
+        shuffled = np.empty(len(features), dtype=np.int32)
+        shuffled[order] = block(features[order], 2, 2)
+        yield "block, rows in another order", shuffled
+        pieces = np.split(features, [1, 1000, len(features) // 10, len(features) // 2])
+        yield "block, odd pieces", np.concatenate([block(piece, 2, 1) for piece in pieces])
+
+
+@contextlib.contextmanager
+def hidden(module: str) -> Iterator[None]:
+    """Let *module* be one that cannot be imported."""
+    there = sys.modules.pop(module, None)
+    sys.modules[module] = None
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if there:
+            sys.modules[module] = there
 
 
 def map_ways(image: Pinned, forest: Path, folder: Path, wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
@@ -158,11 +175,13 @@ def examine(image: Pinned, trees: int, wanted: list[str]) -> tuple[int, dict[str
     differing = {}
 
     def compare(way: str, labels: np.ndarray, wished: np.ndarray, start: float) -> None:
+        if labels.shape != wished.shape:
+            raise ValueError(f"{way} gives {labels.shape} labels instead of {wished.shape}")
         differing[way] = int(np.count_nonzero(labels != wished))
         print(f"  {way}: {differing[way]:,} differ ({time.perf_counter() - start:.0f} s)", flush=True)
 
     start = time.perf_counter()
-    for way, labels in row_ways(forest.learner.load_predictor(forest), features, wanted):
+    for way, labels in row_ways(forest, features, wanted):
         compare(way, labels, vote, start)
         start = time.perf_counter()
     del features
