@@ -1,9 +1,9 @@
 """Every claim of docs/performance.md, the most telling first: ``python3 benchmarks/all.py [--rounds 2] [--missing]``.
 
-First all claims on rasters with a little noise, then equality and memory, then the claims without noise and with much.
-What is missing on this machine is skipped with a sentence; a script that fails is named at the end, and the exit code
-is then 1.  Every result is kept as soon as it is there: after an interruption ``--missing`` goes on with what has none
-of this engine yet.
+First the claims on rasters with a little noise, then equality and memory, then the claims without noise and with much;
+what takes half an hour and more comes late.  What is missing on this machine is skipped with a sentence; a script that
+fails is named at the end, and the exit code is then 1.  Every result is kept as soon as it is there: after an
+interruption ``--missing`` goes on with what has none of this engine yet.
 """
 
 from __future__ import annotations
@@ -13,19 +13,36 @@ import sys
 import time
 from pathlib import Path
 
-from claims import CLAIMS
+from claims import CLAIMS, FOREST, LEARNER
 from common import command_line
 from pinned import NOISE
 
 FOLDER = Path(__file__).resolve().parent
-ONCE = (("equality.py",), ("classify_memory.py", "--side", "4000", "20000"))
+SLOW = ("forest-otb", "forest-500")  # of which a run of the rival takes minutes
+ONCE = (
+    ("equality.py",),
+    ("classify_memory.py", "--side", "4000", "20000"),
+    ("classify_memory.py", "--side", "4000", "8000", "--trees", "100"),
+)
 
 
 def commands() -> list[tuple[str, ...]]:
     """Return scripts with their options, in order."""
-    scripts = dict.fromkeys(claim.script for claim in CLAIMS)
-    first, *others = ([(script, "--noise", str(noise)) for script in scripts] for noise in NOISE)
-    return [*first, *ONCE, *(command for noise in others for command in noise)]
+    first, *others = map(str, NOISE)
+    return [
+        *_quick("--noise", first),
+        *ONCE,
+        (FOREST, "--claims", "forest-otb", "--noise", first),
+        *_quick("--noise", *others),
+        (FOREST, "--claims", "forest-500", "--noise", first),
+        (FOREST, "--claims", "forest-otb", "--noise", *others),
+        (FOREST, "--claims", "forest-500", "--noise", *others),
+    ]
+
+
+def _quick(*noise: str) -> list[tuple[str, ...]]:
+    quick = [claim.id for claim in CLAIMS if claim.script == FOREST and claim.id not in SLOW]
+    return [(FOREST, "--claims", *quick, *noise), (LEARNER, *noise), ("thread_scaling.py", *noise)]
 
 
 def main() -> int:

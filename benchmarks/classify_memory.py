@@ -1,10 +1,11 @@
 """Peak memory of ``qgis_process run rasterml:classify`` on images that grow: it must not grow with them.
 
-The images are VRTs blown up from the six bands of the North Carolina scene; the forest has 5 trees of 64 leaves.
+The images are VRTs blown up from the six bands of the North Carolina scene; the forest has 5 trees of 64 leaves, too
+few for blocks and for other processes, or as many as are wished.
 Counted is the resident memory of the process and its children together, looked at five times a second: what they share,
 libraries for a part, counts for each.
 
-    python3 benchmarks/classify_memory.py [--side 2000 8000] [--missing]
+    python3 benchmarks/classify_memory.py [--side 2000 8000] [--trees 5] [--missing]
 
 needs QGIS_PLUGINPATH to name a folder that holds the plugin, as ``make setup`` leaves it in build/plugins.
 """
@@ -41,7 +42,7 @@ def blown_up(folder: Path, side: int, target: Path) -> str:
     return path
 
 
-def model(folder: Path, target: Path) -> str:
+def model(folder: Path, target: Path, trees: int) -> str:
     import numpy as np
     from osgeo import gdal
     from rasterml.engine.learners import CLASSIFICATION
@@ -55,7 +56,7 @@ def model(folder: Path, target: Path) -> str:
     table = Table("scene", bands[:, valid].T[rows].astype(float), labels[valid][rows].astype(float))
     samples = collect([table], [f"band{number}" for number in range(1, 7)], "class", CLASSIFICATION)
     path = str(target / "forest.rasterml")
-    save_model(train("trainrandomforest", samples, CLASSIFICATION, {"number_of_trees": 5, "max_nodes": 64}), path)
+    save_model(train("trainrandomforest", samples, CLASSIFICATION, {"number_of_trees": trees, "max_nodes": 64}), path)
     return path
 
 
@@ -111,22 +112,23 @@ def resident_bytes(process: int) -> int:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--side", nargs="+", type=int, default=[2000, 8000])
+    parser.add_argument("--trees", type=int, default=5)
     options = parser.parse_args()
     if shutil.which("qgis_process") is None or not Path("/proc").exists():
         skip("This needs qgis_process and Linux.")
     folder = scene_folder()
     with tempfile.TemporaryDirectory() as name:
         target = Path(name)
-        forest = model(folder, target)
+        forest = model(folder, target, options.trees)
         for side in options.side:
-            variant = f"{side} × {side} × {len(BANDS)}"
+            variant = f"{side} × {side} × {len(BANDS)}, {options.trees} trees of 64 leaves"
             if options.missing and is_measured("memory", variant):
                 continue
             load = os.getloadavg()
             megabytes, seconds = peak(blown_up(folder, side, target), forest, target)
             print(f"{variant}: peak {megabytes:.0f} MB (limit {MEMORY_LIMIT}), {seconds:.1f} s", flush=True)
             measured = {"megabytes": round(megabytes), "limit": MEMORY_LIMIT, "seconds": round(seconds, 1)}
-            compared = "peak memory of qgis_process and its children, a forest of 5 trees of 64 leaves"
+            compared = "peak memory of qgis_process and its children"
             keep("memory", variant, measured, compared=compared, load=load)
 
 

@@ -4,7 +4,7 @@
                                       [--side 1000] [--threads 2]
 
 As forest_map.py, from file to file.  scikit-learn's estimators that have `n_jobs` get it; of the others as many tiles
-as there are threads are predicted at once.  Slow learners get smaller rasters, so that a round takes a minute.
+as there are threads are predicted at once.  Slow learners get smaller rasters, so that no round takes minutes.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ CONTESTS = {
     ),
     "svm": Contest(
         "trainsvm", lambda X: {"kernel_type": "RBF", "gamma": width(X), "cost": 1.0}, machine,
-        "SVC with an RBF kernel", 512, rows=5500,
+        "SVC with an RBF kernel", 384, rows=5800, tile=192,
     ),
     "knn": Contest("trainknn", lambda X: {"k": 5}, neighbours, "KNeighborsClassifier(5, algorithm='kd_tree')", 1000),
     "boosting": Contest(
         "traingradienttreeboost", lambda X: {"number_of_trees": 100, "shrinkage": 0.05, "max_nodes": 8}, boosted,
-        "GradientBoostingClassifier, 100 trees of 8 leaves a class", 2000,
+        "GradientBoostingClassifier, 100 trees of 8 leaves a class, which holds Python's lock while it predicts", 2000,
     ),
 }  # fmt: skip
 

@@ -43,8 +43,8 @@ Written by `tools/performance_doc.py` from the output of `benchmarks/`; do not e
   to 2550. The training labels are the land cover of four years before, 6 % of them replaced by another class: large,
   noisy trees.
 - Rivals get what is usual for them: scikit-learn uncompressed GeoTIFF and as many threads as RasterML, OTB its own
-  training with a forest of about as many nodes. Where a rival takes more than about half a minute, both sides get a
-  smaller raster, at which RasterML's fixed costs weigh more: the ratio is then rather too small.
+  training with a forest of about as many nodes. kNN and SVM get smaller rasters than the
+  others, since they are slow; fixed costs weigh more there, on RasterML's side above all.
 
 """
 
@@ -52,7 +52,7 @@ BOTTOM = """\
 ## Run it yourself
 
     make demo           # fetches the scene
-    make performance    # all claims, in more than an hour; then writes this page again
+    make performance    # all claims, some four hours; then writes this page again
     make performance OPTIONS=--missing    # goes on after an interruption
     python3 benchmarks/forest_map.py --claims forest-tiles --side 1000 --rounds 2    # a look of a minute
 
