@@ -13,6 +13,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from . import box_sums
+from .box_blocks import bytes_of_boxes
 from .cells import Cells
 from .errors import ModelFileError
 from .forest import NODE_BYTES, draw_bag
@@ -273,6 +274,10 @@ class BoostingPredictor:
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in a block besides features and result."""
         return box_sums.ROW_BYTES
+
+    def model_bytes(self) -> int:
+        """Return the bytes that the model and its boxes take in every process."""
+        return bytes_of_boxes(self.shapes, self.model)
 
     def prepare(self, mode: str) -> None:
         """Make ready what `cells` and `predict_cells` need."""

@@ -8,10 +8,18 @@ import numpy as np
 
 from .box_forest import Box, BoxForest, Leaves, taken, touched
 from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells
+from .models import Model
 from .tree_apply import Check
 from .trees import Shape
 
 LEAVES_AT_ONCE = 500_000  # bounds the memory of turning trees into boxes
+LEAF_BYTES = 2 + 4 + 8  # label, tree and place, besides low and high ranks
+
+
+def bytes_of_boxes(shapes: Sequence[Shape], model: Model) -> int:
+    """Return how many bytes *model* and its trees as boxes take."""
+    leaves = sum(shape.leaves.size for shape in shapes)
+    return sum(array.nbytes for array in model.arrays.values()) + leaves * (8 * len(model.predictors) + LEAF_BYTES)
 
 
 class CellRows:

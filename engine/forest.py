@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from . import box_sums, trees
+from .box_blocks import bytes_of_boxes
 from .box_votes import BoxVoter
 from .cells import Cells
 from .errors import ModelFileError, SettingError
@@ -273,6 +274,10 @@ class ForestPredictor:
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in a block besides features and result."""
         return BLOCK_BYTES
+
+    def model_bytes(self) -> int:
+        """Return the bytes that the model and its boxes take in every process."""
+        return bytes_of_boxes(self.shapes, self.model)
 
     def prepare(self, mode: str) -> None:
         """Make ready what `cells` and `predict_cells` need."""

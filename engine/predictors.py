@@ -40,6 +40,9 @@ class BlockPredictor(Predictor, Protocol):
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in a block besides features and result."""
 
+    def model_bytes(self) -> int:
+        """Return the bytes that the model and what is made ready of it take in every process."""
+
     def prepare(self, mode: str) -> None:
         """Make ready what the first call of the other two would have to wait for."""
 

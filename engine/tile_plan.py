@@ -13,7 +13,7 @@ from .workers import thread_count
 BASE_MEGABYTES = 400  # what QGIS, scikit-learn and a small model need before the first tile
 CACHE_SHARE = 8  # GDAL's block cache gets one part in so many of MEMORY_LIMIT
 LEAST_MEGABYTES = 64  # for tiles, however small MEMORY_LIMIT is
-PROCESS_MEGABYTES = 110  # of one more process that predicts
+PROCESS_MEGABYTES = 110  # of one more process that predicts, without the model
 FEWEST_PIXELS = 2**20  # fewer are predicted before another process has started
 SMALLEST_TILE = 32
 LARGEST_TILE = 16_384
@@ -57,19 +57,16 @@ def plan(image: Image, predictor: Any, mode: str, pixels: int, threads: int, til
         return Plan(side, 0)
     waiting = threads * 8 * image.bands  # read, but not yet in the block
     tile = reading + waiting + writing
-    processes = _processes(pixels, threads, budget)
-    budget -= (processes - 1) * PROCESS_MEGABYTES * 2**20
-    # one block is predicted while the next one is read or the last one written; masks of up to three
-    row = 8 * image.bands + 8 * bands + 12 + predictor.block_bytes(mode)
+    model = predictor.model_bytes()
+    budget = max(LEAST_MEGABYTES * 2**20, budget - model)
+    one_more = PROCESS_MEGABYTES * 2**20 + model
+    processes = min(threads, 1 + budget // 2 // one_more) if pixels >= FEWEST_PIXELS else 1
+    budget -= (processes - 1) * one_more
+    # one block is predicted, a quarter of it as pieces on their way, while the next one is read or the last one written;
+    # masks of up to three
+    row = 9 * image.bands + 9 * bands + 12 + predictor.block_bytes(mode)
     side = _largest_side(side, tile + row, budget)
     return Plan(side, max(side * side, min(best, (budget - tile * side * side) // row)), processes)
-
-
-def _processes(pixels: int, threads: int, budget: int) -> int:
-    """Return how many processes predict blocks: one for each thread, as far as half of *budget* allows."""
-    if pixels < FEWEST_PIXELS:
-        return 1
-    return min(threads, 1 + budget // 2 // (PROCESS_MEGABYTES * 2**20))
 
 
 def _side_for_cache(image: Image, side: int, cache: int) -> int:

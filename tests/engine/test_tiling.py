@@ -31,7 +31,7 @@ class InBlocks:
         self.inner, self.rows, self.row_bytes, self.before = inner, rows, row_bytes, before
         self.calls: list[int] = []
         self.threads: set[int] = set()
-        self.model, self.prepare = inner.model, inner.prepare
+        self.model, self.prepare, self.bytes_of_model = inner.model, inner.prepare, 0
 
     def bands(self, mode):
         return self.inner.bands(mode)
@@ -44,6 +44,9 @@ class InBlocks:
 
     def block_bytes(self, mode):
         return self.row_bytes
+
+    def model_bytes(self):
+        return self.bytes_of_model
 
     def cells(self, features, mode, threads, check):
         assert features.flags.c_contiguous and features.dtype == np.float32 and np.isfinite(features).all()
@@ -77,7 +80,7 @@ class Halves:
 class OneByOne(InBlocks):
     """The same without the three methods: tiles are predicted one by one."""
 
-    block_rows = block_bytes = cells = predict_cells = property()
+    block_rows = block_bytes = model_bytes = cells = predict_cells = property()
 
     def predict(self, features, mode, check):
         return self.inner.predict(features, mode, check)
@@ -242,12 +245,12 @@ def test_error_inside_a_block_arrives_and_leaves_nothing(scene, forests, predict
 
 
 def test_memory_limit_bounds_the_block(scene, forests):
-    """By hand: 3 bands, 1 output: a row takes 24 + 8 + 12 bytes and the predictor's own 956 = 1,000.
+    """By hand: 3 bands, 1 output: a row takes 27 + 9 + 12 bytes and the predictor's own 952 = 1,000.
 
     1024 MB − 400 − 128 = 496 MB; a tile of 64 × 64 with one thread takes 96 = 16·3 + 16 + 8·3 + 8 bytes a pixel.
     """
     image, forest = Image([scene[0]]), forests[CLASSIFICATION]
-    used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=956)
+    used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=952)
 
     assert plan(image, used, CLASSIFICATION, 10**6, 1, 64, 1024) == Plan(64, (496 * 2**20 - 96 * 64 * 64) // 1000)
     assert plan(image, used, CLASSIFICATION, 10**6, 1, 64, 10**6) == Plan(64, 10**7)
@@ -277,7 +280,7 @@ def test_other_processes_predict_the_same(kind, mode, scene, tmp_path, monkeypat
 def test_processes_take_their_share_of_the_memory(scene, forests):
     """By hand, as above: 496 MB for 8 threads allow 2 processes more in half of it, at 110 MB each; 276 MB are left."""
     image, forest = Image([scene[0]]), forests[CLASSIFICATION]
-    used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=956)
+    used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=952)
     tile = 8 * (16 * 3 + 16) + 8 * 8 * 3 + 8
 
     def planned(pixels, threads, limit):
@@ -287,6 +290,10 @@ def test_processes_take_their_share_of_the_memory(scene, forests):
     assert planned(2**20 - 1, 8, 1024).processes == 1
     assert [planned(2**30, 8, limit).processes for limit in (512, 700, 10**5)] == [1, 1, 8]
     assert [planned(2**30, threads, 10**5).processes for threads in (1, 2)] == [1, 2]
+    used.bytes_of_model = 50 * 2**20  # 446 MB are left, and one process more takes 160
+    assert planned(2**20, 8, 1024) == Plan(64, (286 * 2**20 - tile * 64 * 64) // 1000, 2)
+    used.bytes_of_model = 300 * 2**20
+    assert planned(2**20, 8, 1024).processes == 1
 
 
 def test_rows_of_a_large_tile_fit_even_where_the_predictor_wants_fewer(scene, forests):
