@@ -41,6 +41,7 @@ class BoxForest:
     trees : their number
     leaves : all of them
     thresholds : for every band, ascending float32
+    all_thresholds, starts : the same in one row, and where each band begins in it
     splits_below : for every band, the number of splits whose threshold is one of the first 0, 1, …
     """
 
@@ -56,7 +57,10 @@ class BoxForest:
             values, rank[nodes], counts = np.unique(threshold[nodes], return_inverse=True, return_counts=True)
             self.thresholds.append(values)
             self.splits_below.append(np.concatenate(([0], np.cumsum(counts))))
-        low, high = _leaf_boxes(shapes, feature, rank, np.array([values.size for values in self.thresholds]))
+        self.all_thresholds = np.concatenate(self.thresholds)
+        sizes = np.array([values.size for values in self.thresholds])
+        self.starts = np.cumsum(sizes) - sizes
+        low, high = _leaf_boxes(shapes, feature, rank, sizes)
         order = np.argsort(labels, kind="stable")
         tree = np.repeat(np.arange(self.trees, dtype=np.int32), [shape.leaves.size for shape in shapes])
         self.leaves = Leaves(

@@ -15,7 +15,7 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
+from .box_bands import BITS, agreeing, edges_of_leaves, table_of_leaves
 from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_forest import Box, taken
 from .cells import Cells
@@ -175,13 +175,9 @@ class _Fields:
             leaves = taken(leaves, self.open)
         shift = (np.cumsum(fields) - fields) * self.width - (np.cumsum(counts) - counts)
         self.place = np.arange(self.open.size) + np.repeat(shift, counts)
-        self.bands: list[Band] = []
-        for values, low, high, thresholds, first, last in zip(cell.values, *leaves[:2], forest.thresholds, *box):
-            band = ends_of_leaves(values, low, high, thresholds[first:last], first)
-            if band.intervals > 1:
-                self.bands.append(band)
-        self.entries = self.words * sum(band.intervals for band in self.bands)
-        self.cost = self.size * _reading(counts, self.width, len(self.bands)) + ENTRY * self.entries
+        self.edges = edges_of_leaves(cell, leaves.low, leaves.high, forest, box)
+        self.entries = self.words * self.edges.size
+        self.cost = self.size * _reading(counts, self.width, len(self.edges.rows)) + ENTRY * self.entries
 
     def add(self, sums: np.ndarray, values: np.ndarray, check: Check) -> None:
         """Add *values* (leaves, …) of each row's leaves to *sums* (columns, rows, …), tree by tree."""
@@ -222,7 +218,7 @@ class _Fields:
         """Find the bytes of the fields in the words from *first* to *last*."""
         leaves = slice(*np.searchsorted(self.place, (BITS * first, BITS * last)).tolist())
         place, words = self.place[leaves] - BITS * first, last - first
-        tables = tables_of_bits(self.bands, leaves, place, words)
+        table = table_of_leaves(self.edges, leaves, place, words)
         factor = FACTORS[self.width]
         step = max(FEWEST_AT_ONCE, WORDS_AT_ONCE // words)
         agree = np.empty((min(step, self.size), words), dtype=np.uint64)
@@ -231,7 +227,7 @@ class _Fields:
             check()
             stop = min(start + step, self.size)
             a, b = agree[: stop - start], other[: stop - start]
-            agreeing(tables, start, stop, a, b)
+            agreeing(table, start, stop, a, b)
             fields = a.view(factor.dtype)
             np.multiply(fields, factor, out=fields)
             found[:, start:stop] = fields.view(np.uint8)[:, factor.itemsize - 1 :: factor.itemsize].T

@@ -6,16 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .box_bands import BITS, Band, agreeing, ends_of_leaves, tables_of_bits
+from .box_bands import BITS, Edges, agreeing, edges_of_leaves, table_of_leaves
 from .box_blocks import CellRows, Reached
-from .box_forest import Leaves
+from .box_forest import touched
 from .tree_apply import Check
 
-LAYERS = 2  # leaves that share a column of bits
-TABLE_BYTES = 1_500_000  # of the tables that are used together: they stay in the cache
-MOST_WORDS = 31  # of a layer in a block: no byte of their sum overflows
-WORDS_AT_ONCE = 60_000  # of rows that are counted together: they stay in the cache
-FEWEST_ROWS = 256  # that are counted together
+LAYERS = (2, 1)  # how many leaves share a column of bits: as many columns as possible of the first number, and so on
+TABLE_BYTES = 1_000_000  # of the tables that are used together: they stay in the cache
+WORDS_AT_ONCE = 30_000  # of rows that are looked up together: they stay in the cache
+COUNTED_AT_ONCE = 16_000  # words
+FEWEST_ROWS = 256  # that are looked up together
+MOST_WORDS = 31  # of a class: no byte of their sum overflows
 BYTES = np.uint64(0x00FF00FF00FF00FF)
 
 
@@ -26,134 +27,176 @@ class Counter:
     """
 
     def __init__(self, reached: Reached, cell: CellRows) -> None:
-        (group, _, leaves), box = reached.within(cell)
+        group, _, leaves = reached
         self.trees, self.size = group.forest.trees, cell.size
-        counts = np.bincount(leaves.label)
+        box = group.forest.box(cell.lowest, cell.highest)
+        here = touched(leaves, box)
+        counts = np.bincount(leaves.label.take(here))
         self.rest = int(counts.argmax())
         before = int(counts[: self.rest].sum())
-        rest = slice(before, before + int(counts[self.rest]))
-        leaves = Leaves(*(np.delete(part, rest, axis=-1) for part in leaves))
+        here = np.delete(here, slice(before, before + int(counts[self.rest])))
         counts[self.rest] = 0
         self.counts, self.present = counts, np.flatnonzero(counts)
-        self.bands: list[Band] = []
-        if not self.present.size:
+        self.edges: Edges | None = None
+        if not here.size:
             return
-        self.bits = _bits(leaves)
-        for values, low, high, thresholds, first, last in zip(cell.values, *leaves[:2], group.forest.thresholds, *box):
-            band = ends_of_leaves(values, low, high, thresholds[first:last], first)
-            if band.intervals > 1:
-                self.bands.append(band)
+        order, self.columns = _columns(leaves.label.take(here), leaves.tree.take(here), counts.size)
+        here = here.take(order)
+        edges = edges_of_leaves(cell, leaves.low.take(here, axis=1), leaves.high.take(here, axis=1), group.forest, box)
+        if len(edges.rows):
+            self.edges = edges
 
     @property
     def cost(self) -> float:
         """What counting costs; 1 is what a word costs one row in one band."""
-        if not self.bands:
+        if self.edges is None:
             return 0
-        making = 6 * self._intervals / self._blocks
-        return LAYERS * self.bits.words * (self.size * (len(self.bands) + 1) + making)
-
-    @property
-    def _intervals(self) -> int:
-        return sum(band.intervals for band in self.bands)
-
-    @property
-    def _blocks(self) -> int:
-        """In how many parts the words are counted: tables of half the leaves have up to half the intervals, too."""
-        size = 8 * LAYERS * self.bits.words * self._intervals
-        fewest = -(-self.bits.words // MOST_WORDS)
-        return min(self.bits.words, max(fewest, int(np.ceil(np.sqrt(size / TABLE_BYTES)))))
+        words = sum(columns.layers * columns.words for columns in self.columns)
+        return words * (self.size * (len(self.edges.rows) + 2) + 6 * self.edges.size)
 
     def add(self, votes: np.ndarray, check: Check) -> None:
         """Add the trees' votes to *votes* (classes, rows)."""
         votes[self.rest] += self.trees
-        if not self.bands:  # every leaf fills the cell
+        if self.edges is None:  # every leaf fills the cell
             votes[self.present] += self.counts[self.present, np.newaxis].astype(votes.dtype)
             votes[self.rest] -= votes.dtype.type(self.counts.sum())
             return
-        blocks = self._blocks
-        bounds = np.arange(blocks + 1) * self.bits.words // blocks
+        joined = np.empty((sum(columns.words for columns in self.columns), self.size), dtype=np.uint64)
+        leaf = word = 0
+        for columns in self.columns:
+            self._join(self.edges, columns, leaf, joined[word : word + columns.words], check)
+            leaf += columns.layers * columns.place.size
+            word += columns.words
+        _count_bytes(joined, max(1, COUNTED_AT_ONCE // self.size))
+        found = self._ones(joined)
+        votes[self.present] += found
+        votes[self.rest] -= found.sum(axis=0, dtype=votes.dtype)
+
+    def _join(self, edges: Edges, columns: _Columns, leaf: int, joined: np.ndarray, check: Check) -> None:
+        """Fill *joined* (words, rows) with the columns that have a leaf of each row; *leaf* is their first leaf."""
+        size = 8 * columns.layers * columns.words * edges.size
+        # Tables of half the leaves have up to half the intervals, too.
+        blocks = min(columns.words, int(np.ceil(np.sqrt(size / TABLE_BYTES))))
+        bounds = [number * columns.words // blocks for number in range(blocks + 1)]
         for first, last in zip(bounds[:-1], bounds[1:]):
-            self._add_block(int(first), int(last), votes, check)
+            here = slice(*np.searchsorted(columns.place, (BITS * first, BITS * last)).tolist())
+            place, words = columns.place[here] - BITS * first, last - first
+            tables = []
+            for layer in range(columns.layers):
+                start = leaf + layer * columns.place.size
+                leaves = slice(start + here.start, start + here.stop)
+                tables.append(table_of_leaves(edges, leaves, place, words))
+            step = max(FEWEST_ROWS, WORDS_AT_ONCE // words)
+            buffers = np.empty((3, min(step, self.size), words), dtype=np.uint64)
+            for start in range(0, self.size, step):
+                check()
+                stop = min(start + step, self.size)
+                agree, other, spare = buffers[:, : stop - start]
+                for number, table in enumerate(tables):
+                    agreeing(table, start, stop, other if number else agree, spare)
+                    if number:
+                        np.bitwise_or(agree, other, out=agree)
+                joined[first:last, start:stop] = agree.T
 
-    def _add_block(self, first: int, last: int, votes: np.ndarray, check: Check) -> None:
-        """Add the votes in the words from *first* to *last*."""
-        leaves = slice(*np.searchsorted(self.bits.column, (BITS * first, BITS * last)))
-        words = (last - first) * LAYERS
-        place = self.bits.column[leaves] + (self.bits.layer[leaves] * (last - first) - first) * BITS
-        tables = tables_of_bits(self.bands, leaves, place, words)
-        firsts = self.bits.firsts
-        here = slice(np.searchsorted(firsts, first, "right") - 1, np.searchsorted(firsts, last))
-        firsts, present = np.maximum(firsts[here] - first, 0), self.present[here]
-        step = max(FEWEST_ROWS, WORDS_AT_ONCE // words)
-        agree = np.empty((min(step, self.size), words), dtype=np.uint64)
-        other = np.empty_like(agree)
-        for start in range(0, self.size, step):
-            check()
-            stop = min(start + step, self.size)
-            a, b = agree[: stop - start], other[: stop - start]
-            agreeing(tables, start, stop, a, b)
-            found = _ones(a, b, firsts).astype(votes.dtype)
-            votes[present, start:stop] += found
-            votes[self.rest, start:stop] -= found.sum(axis=0, dtype=votes.dtype)
+    def _ones(self, counted: np.ndarray) -> np.ndarray:
+        """Return the sums of the bytes in the words of every class that is present: unsigned (classes, rows)."""
+        sums = np.zeros((self.present.size, self.size), dtype=np.uint64)
+        words = np.sum([columns.words_of_class for columns in self.columns], axis=0)
+        wide = bool(words.max() > MOST_WORDS)
+        if wide:
+            _add_neighbours(counted)
+        first = 0
+        for columns in self.columns:
+            for label, row in zip(self.present.tolist(), sums):
+                last = first + int(columns.words_of_class[label])
+                if last > first:
+                    row += np.add.reduce(counted[first:last], axis=0)
+                first = last
+        if not wide:
+            _add_neighbours(sums)
+        if self.trees >= 2**16:
+            return sums.view(np.uint16).reshape(*sums.shape, 4).sum(axis=2, dtype=np.uint32)
+        sums *= np.uint64(0x0001000100010001)
+        return sums.view(np.uint16)[:, 3::4]
 
 
-class _Bits(NamedTuple):
-    """Where the leaves of a cell stand as bits; they are sorted by class and tree.
+class _Columns(NamedTuple):
+    """Columns of bits that *layers* leaves share: of one tree and class, one at most contains a row.
 
-    Of all leaves of one tree and class one at most contains a row, so `LAYERS` of them share a column: the layers are
-    joined by OR before the ones are counted.
-
-    column : the column of every leaf, int64 (leaves,); each class begins with a new word
-    layer : int64 (leaves,)
-    words : number of words of a layer
-    firsts : the first word of every class
+    place : the columns in use, int64, ascending; each class begins with a new word
+    words : how many there are
+    words_of_class : int64 (classes,)
     """
 
-    column: np.ndarray
-    layer: np.ndarray
+    layers: int
+    place: np.ndarray
     words: int
-    firsts: np.ndarray
+    words_of_class: np.ndarray
 
 
-def _bits(leaves: Leaves) -> _Bits:
-    new_class = leaves.label[1:] != leaves.label[:-1]
-    new_run = new_class | (leaves.tree[1:] != leaves.tree[:-1])
-    starts = np.concatenate(([0], np.flatnonzero(new_run) + 1))  # of runs of one class and tree
-    lengths = np.diff(starts, append=leaves.label.size)
-    columns = -(-lengths // LAYERS)
-    before = np.cumsum(columns) - columns
-    runs = np.searchsorted(starts, np.concatenate(([0], np.flatnonzero(new_class) + 1)))  # the first of each class
-    words = -(-np.add.reduceat(columns, runs) // BITS)
-    firsts = np.cumsum(words) - words
-    before += np.repeat(BITS * firsts - before[runs], np.diff(runs, append=starts.size))
-    within = np.arange(leaves.label.size) - np.repeat(starts, lengths)
-    return _Bits(np.repeat(before, lengths) + within // LAYERS, within % LAYERS, int(words.sum()), firsts)
+def _columns(label: np.ndarray, tree: np.ndarray, classes: int) -> tuple[np.ndarray, list[_Columns]]:
+    """Return an order of leaves, which are sorted by class and tree, and the columns that they fill.
+
+    All that stand in the first layer come first, then those in the second, …
+    """
+    orders, columns = [], []
+    left = np.arange(label.size)
+    for layers in LAYERS:
+        some, trees = (label, tree) if left.size == label.size else (label.take(left), tree.take(left))
+        if layers == 1:
+            counts = np.bincount(some, minlength=classes)
+            words = -(-counts // BITS)
+            shift = BITS * (np.cumsum(words) - words) - (np.cumsum(counts) - counts)
+            columns.append(_Columns(1, np.arange(left.size) + np.repeat(shift, counts), int(words.sum()), words))
+            orders.append(left)
+            break
+        # Of each class only as many columns as fill whole words.
+        runs = np.append(0, np.flatnonzero((trees[1:] != trees[:-1]) | (some[1:] != some[:-1])) + 1)
+        full = np.diff(runs, append=left.size) // layers
+        counts = np.bincount(some.take(runs), full, classes).astype(np.intp)
+        words = counts // BITS
+        before = np.cumsum(full) - full - (np.cumsum(counts) - counts).take(some.take(runs))  # in its class
+        full = np.clip((BITS * words).take(some.take(runs)) - before, 0, full)
+        place = np.arange(BITS * int(words.sum()))
+        if not place.size:
+            continue
+        leaf = layers * place + np.repeat(runs - layers * (np.cumsum(full) - full), full)
+        columns.append(_Columns(layers, place, int(words.sum()), words))
+        orders += [left.take(leaf + layer) for layer in range(layers)]
+        rest = np.ones(left.size, dtype=bool)
+        for layer in range(layers):
+            rest[leaf + layer] = False
+        left = left.take(np.flatnonzero(rest))
+        if not left.size:
+            break
+    return np.concatenate(orders), columns
 
 
-def _ones(agree: np.ndarray, buffer: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-    """Return (classes, rows), the number of ones in the words (rows, words) of each class, all layers joined."""
-    words = agree.shape[1] // LAYERS
-    joined = buffer.ravel()[: len(agree) * words].reshape(-1, words)
-    joined[:] = agree[:, :words]
-    for start in range(words, agree.shape[1], words):
-        np.bitwise_or(joined, agree[:, start : start + words], out=joined)
-    _count_bytes(joined, agree.ravel()[: joined.size].reshape(joined.shape))
-    found = np.add.reduceat(joined, firsts, axis=1)
-    found = (found & BYTES) + ((found >> np.uint64(8)) & BYTES)
-    found *= np.uint64(0x0001000100010001)
-    found >>= np.uint64(48)
-    return found.T
+def _add_neighbours(words: np.ndarray) -> None:
+    """Replace both bytes of every 16 bits of *words* by their sum."""
+    low = words & BYTES
+    np.right_shift(words.view(np.uint32), np.uint32(8), out=words.view(np.uint32))
+    words &= BYTES
+    words += low
 
 
-def _count_bytes(words: np.ndarray, buffer: np.ndarray) -> None:
-    """Replace every byte of *words* by the number of its ones (Knuth, The Art of Computer Programming 4A, 7.1.3)."""
-    np.right_shift(words, np.uint64(1), out=buffer)
-    np.bitwise_and(buffer, np.uint64(0x5555555555555555), out=buffer)
-    np.subtract(words, buffer, out=words)
-    np.right_shift(words, np.uint64(2), out=buffer)
-    np.bitwise_and(buffer, np.uint64(0x3333333333333333), out=buffer)
-    np.bitwise_and(words, np.uint64(0x3333333333333333), out=words)
-    np.add(words, buffer, out=words)
-    np.right_shift(words, np.uint64(4), out=buffer)
-    np.add(words, buffer, out=words)
-    np.bitwise_and(words, np.uint64(0x0F0F0F0F0F0F0F0F), out=words)
+def _count_bytes(words: np.ndarray, step: int) -> None:
+    """Replace every byte of *words* by the number of its ones (Knuth, The Art of Computer Programming 4A, 7.1.3).
+
+    *step* rows at once, so that they stay in the cache.
+    """
+    spare = np.empty_like(words[:step])
+    for start in range(0, len(words), step):
+        some = words[start : start + step]
+        other = spare[: len(some)]
+        halves, shifted = some.view(np.uint32), other.view(np.uint32)  # numpy shifts them faster than 64 bits
+        np.right_shift(halves, np.uint32(1), out=shifted)
+        np.bitwise_and(other, np.uint64(0x5555555555555555), out=other)
+        np.subtract(some, other, out=some)
+        np.right_shift(halves, np.uint32(2), out=shifted)
+        np.bitwise_and(other, np.uint64(0x3333333333333333), out=other)
+        np.bitwise_and(some, np.uint64(0x3333333333333333), out=some)
+        np.add(some, other, out=some)
+        np.right_shift(halves, np.uint32(4), out=shifted)
+        np.add(some, other, out=some)
+        np.bitwise_and(some, np.uint64(0x0F0F0F0F0F0F0F0F), out=some)

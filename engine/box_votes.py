@@ -17,7 +17,7 @@ from .cells import Cells
 from .tree_apply import Check
 from .trees import Shape
 
-CELL_ROWS = 16_000  # fewer do not pay for a cell's tables, more have too many leaves
+CELL_ROWS = 8_000
 WALK = 60  # what a row costs in one tree, where one in one band of one word of bits costs 1
 
 Vote = Callable[[np.ndarray, Check], np.ndarray]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from blocks import block_of, cell_by_cell, nothing
-from rasterml.engine import block_prediction, box_blocks, box_tables, box_votes, cells
+from rasterml.engine import block_prediction, box_bands, box_blocks, box_tables, box_votes, cells
 from rasterml.engine.box_votes import BoxVoter
 from rasterml.engine.errors import Canceled
 from rasterml.engine.forest import ForestPredictor
@@ -35,7 +35,7 @@ def small_cells(monkeypatch):
     monkeypatch.setattr(box_tables, "WORDS_AT_ONCE", 400)
     monkeypatch.setattr(box_tables, "FEWEST_ROWS", 16)
     monkeypatch.setattr(cells, "ROWS_AT_ONCE", 1000)
-    monkeypatch.setattr("rasterml.engine.intervals.FEWEST", 8)
+    monkeypatch.setattr("rasterml.engine.box_bands.NARROW", 0.5)
 
 
 def random_tree(generator: np.random.Generator, leaves: int, predictors: int, values: np.ndarray) -> Shape:
@@ -103,7 +103,7 @@ def test_winners_are_those_of_walking_every_tree(kind, rows, small_cells):
     assert np.array_equal(winners, plain_winners(shapes, labels, features, classes))
 
 
-@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("layers", [(1,), (2, 1), (4, 2, 1)])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_may_come_in_any_order_and_number(threads, layers, small_cells, monkeypatch):
     monkeypatch.setattr(box_tables, "LAYERS", layers)
@@ -170,14 +170,75 @@ def test_equal_rows_are_one_cell():
 @pytest.mark.parametrize("rows", ROWS)
 def test_intervals_are_numbers_of_lower_thresholds(rows):
     generator = np.random.default_rng(3)
-    values = np.sort(ROWS[rows](generator, 6000).astype(np.float32))
-    halves = ((values[1:] + values[:-1].astype(float)) / 2).astype(np.float32)
-    candidates = np.unique(np.concatenate((values, halves)))
-    thresholds = generator.choice(candidates, min(700, candidates.size), replace=False)
-    thresholds = np.sort(thresholds[(thresholds >= values[0]) & (thresholds < values[-1])])
-    generator.shuffle(values)
+    values = ROWS[rows](generator, (3, 6000)).astype(np.float32)
+    values[:, 0] -= 8  # so that there are two values
+    lowest, highest = values.min(axis=1), values.max(axis=1)
+    wanted, thresholds = [], []
+    for number, band in enumerate(values):
+        ordered = np.sort(band)
+        halves = ((ordered[1:] + ordered[:-1].astype(float)) / 2).astype(np.float32)
+        candidates = np.unique(np.concatenate((ordered, halves)))
+        candidates = candidates[(candidates >= ordered[0]) & (candidates < ordered[-1])]
+        some = np.sort(generator.choice(candidates, min((700, 1, 20)[number], candidates.size), replace=False))
+        wanted.append(np.searchsorted(some, band) + sum(part.size for part in thresholds))
+        thresholds.append(some)
 
-    assert np.array_equal(intervals(values, thresholds), np.searchsorted(thresholds, values))
+    found = intervals(values, lowest, highest, np.concatenate(thresholds), np.array([part.size for part in thresholds]))
+
+    assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("scale", [1, 0.001])
+def test_value_equal_to_a_threshold_lies_below_it(scale):
+    values = np.array([[1, 2, 3, 4, 5], [7, 8, 9, 9, 7]], dtype=np.float32) * np.float32(scale)
+    thresholds = values.ravel()[[1, 3, 5, 6]]  # 2, 4 | 7, 8
+
+    found = intervals(values, values.min(axis=1), values.max(axis=1), thresholds, np.array([2, 2]))
+
+    assert found.tolist() == [[0, 0, 1, 1, 2], [2, 3, 4, 4, 2]]
+
+
+def test_narrowed_edges_leave_out_intervals_and_bands_without_an_end():
+    """Band 0 has intervals 0 1 2 and 3 above the cell, band 1 has 4 5 and 6 above, band 2 has 7 8 9 and 10 above."""
+    edges = box_bands.Edges(
+        begins=np.array([[0, 2], [4, 4], [7, 9]]),
+        ends=np.array([[2, 3], [6, 6], [9, 10]]),
+        rows=np.array([[0, 1, 2], [4, 5, 5], [7, 8, 9]]),
+        starts=np.array([0, 4, 7, 11]),
+    )
+
+    narrowed = edges.narrowed()
+
+    assert narrowed.begins.tolist() == [[0, 1], [3, 4]]
+    assert narrowed.ends.tolist() == [[1, 2], [4, 5]]
+    assert narrowed.rows.tolist() == [[0, 0, 1], [3, 3, 4]]
+    assert narrowed.starts.tolist() == [0, 3, 6]
+    table = box_bands.table_of_leaves(edges, slice(0, 2), np.array([3, 31]), 1).agree[:, 0].tolist()
+    assert table == [8, 8, 1 << 31, 0, 8 + (1 << 31), 8 + (1 << 31), 0, 8, 8, 1 << 31, 0]
+
+
+def test_edges_without_an_end_keep_one_band():
+    edges = box_bands.Edges(np.array([[0], [2]]), np.array([[1], [3]]), np.array([[0, 0], [2, 2]]), np.array([0, 2, 4]))
+
+    narrowed = edges.narrowed()
+
+    assert [part.tolist() for part in narrowed] == [[[0]], [[1]], [[0, 0]], [0, 2]]
+
+
+def test_leaves_that_share_a_column_are_of_one_tree_and_class(monkeypatch):
+    """Class 0: 100 trees with 3 leaves have 100 pairs, of which 64 fill a word; 172 leaves are left for 3 words."""
+    monkeypatch.setattr(box_tables, "LAYERS", (2, 1))
+    label = np.repeat([0, 1], [300, 10])
+    tree = np.concatenate((np.repeat(np.arange(100), 3), np.arange(10)))
+
+    order, (pairs, single) = box_tables._columns(label, tree, 3)
+
+    assert sorted(order.tolist()) == list(range(310))
+    assert (pairs.layers, pairs.words, pairs.words_of_class.tolist()) == (2, 1, [1, 0, 0])
+    assert pairs.place.tolist() == list(range(64))
+    assert (order[:64] % 3 == 0).all() and np.array_equal(order[64:128], order[:64] + 1)
+    assert (single.layers, single.words, single.words_of_class.tolist()) == (1, 4, [3, 1, 0])
+    assert single.place.tolist() == [*range(172), *range(192, 202)]
 
 
 def test_block_is_predicted_as_its_rows(small_cells, monkeypatch):
@@ -219,12 +280,13 @@ def test_canceled_block_stops(small_cells):
         winners_of(voter, features, never, 2, cancel)
 
 
-def test_thousands_of_votes_for_one_class_overflow_nothing():
-    """2,600 equal stumps fill 41 words of 64 bits: a byte of their sum would hold 41 × 8 votes."""
+@pytest.mark.parametrize("pairs", [2600, 70_000])
+def test_thousands_of_votes_for_one_class_overflow_nothing(pairs):
+    """2,600 equal stumps fill 41 words of 64 bits: a byte of their sum would hold 41 × 8 votes; 70,000 > 2¹⁶ votes."""
     stump = Shape(np.array([0, -1, -1], np.int32), np.array([0.5, 0, 0]), np.array([2, 0, 0], np.int32))
-    labels = np.array([1, 2] * 2600)
+    labels = np.array([1, 2] * pairs)
     features = (np.arange(3000) % 2).astype(np.float32)[:, np.newaxis]
 
-    winners = winners_of(BoxVoter([stump] * 2600, labels, 1, 3, nothing), features, never, 1)
+    winners = winners_of(BoxVoter([stump] * pairs, labels, 1, 3, nothing), features, never, 1)
 
     assert winners.tolist() == [1, 2] * 1500
