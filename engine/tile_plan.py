@@ -62,7 +62,7 @@ def plan(image: Image, predictor: Any, mode: str, pixels: int, threads: int, til
     one_more = PROCESS_MEGABYTES * 2**20 + model
     processes = min(threads, 1 + budget // 2 // one_more) if pixels >= FEWEST_PIXELS else 1
     budget -= (processes - 1) * one_more
-    # one block is predicted, a quarter of it as pieces on their way, while the next one is read or the last one written;
+    # one block is predicted, a quarter of it in pieces on their way, while the next is read or the last one written;
     # masks of up to three
     row = 9 * image.bands + 9 * bands + 12 + predictor.block_bytes(mode)
     side = _largest_side(side, tile + row, budget)
