@@ -60,13 +60,14 @@ class BoxForest:
         self.all_thresholds = np.concatenate(self.thresholds)
         sizes = np.array([values.size for values in self.thresholds])
         self.starts = np.cumsum(sizes) - sizes
-        low, high = _leaf_boxes(shapes, feature, rank, sizes)
+        labels = labels.astype(np.uint16)  # of 16 bits, which numpy sorts fastest
         order = np.argsort(labels, kind="stable")
+        boxes = _leaf_boxes(shapes, feature, rank, sizes).take(order, axis=0)
         tree = np.repeat(np.arange(self.trees, dtype=np.int32), [shape.leaves.size for shape in shapes])
         self.leaves = Leaves(
-            np.ascontiguousarray(low[order].T),
-            np.ascontiguousarray(high[order].T),
-            labels[order].astype(np.uint16),
+            np.ascontiguousarray(boxes[:, 0].T),
+            np.ascontiguousarray(boxes[:, 1].T),
+            labels[order],
             tree[order],
         )
 
@@ -80,33 +81,35 @@ class BoxForest:
         )
 
 
-def _leaf_boxes(
-    shapes: Sequence[Shape], feature: np.ndarray, rank: np.ndarray, highest: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return lowest and highest ranks (leaves, bands), walking down all trees together, level by level.
+def _leaf_boxes(shapes: Sequence[Shape], feature: np.ndarray, rank: np.ndarray, highest: np.ndarray) -> np.ndarray:
+    """Return lowest and highest ranks (leaves, 2, bands), walking down all trees together, level by level.
 
     *feature*, *rank* (nodes,): the splits, trees end to end; *highest* (bands,): the highest rank there is.
     """
+    bands = highest.size
     sizes = np.array([shape.right.size for shape in shapes])
-    starts = np.cumsum(sizes) - sizes
-    right = np.concatenate([shape.right for shape in shapes]) + np.repeat(starts, sizes)
+    nodes = np.cumsum(sizes) - sizes
+    right = np.concatenate([shape.right for shape in shapes]) + np.repeat(nodes, sizes)
     kind = np.uint16 if highest.max(initial=0) < np.iinfo(np.uint16).max else np.uint32
-    low = np.zeros((feature.size, highest.size), dtype=kind)
-    high = np.zeros_like(low)
-    high[starts] = highest
-    nodes = starts[feature[starts] >= 0]
+    is_leaf = feature < 0
+    number = np.cumsum(is_leaf) - 1
+    leaves = np.empty((int(number[-1]) + 1, 2, bands), dtype=kind)
+    boxes = np.zeros((nodes.size, 2, bands), dtype=kind)
+    boxes[:, 1] = highest
     while nodes.size:
-        left, other, band = nodes + 1, right[nodes], feature[nodes]
-        low[left] = low[other] = low[nodes]
-        high[left] = high[other] = high[nodes]
-        high[left, band] = np.minimum(high[nodes, band], rank[nodes])
-        low[other, band] = np.maximum(low[nodes, band], rank[nodes] + 1)
-        children = np.concatenate((left, other))
-        nodes = children[feature[children] >= 0]
-    leaves = np.flatnonzero(feature < 0)
-    low, high = low[leaves], high[leaves]
-    low[np.greater(low, high).any(axis=1)] = np.iinfo(kind).max  # no row gets there, so no box may touch it
-    return low, high
+        ended = is_leaf.take(nodes)
+        leaves[number.take(nodes[ended])] = boxes[ended]
+        split = np.flatnonzero(~ended)
+        nodes = nodes.take(split)
+        boxes = boxes.take(np.repeat(split, 2), axis=0)  # those of the left and the right child, in turn
+        ends = boxes.reshape(-1)
+        upper = 4 * bands * np.arange(nodes.size) + feature.take(nodes) + bands  # the left child's end, in all numbers
+        lower, border = upper + bands, rank.take(nodes).astype(kind)
+        ends[upper] = np.minimum(ends.take(upper), border)
+        ends[lower] = np.maximum(ends.take(lower), border + kind(1))
+        nodes = np.column_stack((nodes + 1, right.take(nodes))).ravel()
+    leaves[np.greater(leaves[:, 0], leaves[:, 1]).any(axis=1), 0] = np.iinfo(kind).max  # no row, so no box gets there
+    return leaves
 
 
 def touched(leaves: Leaves, box: Box) -> np.ndarray:

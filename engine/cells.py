@@ -8,7 +8,7 @@ import numpy as np
 
 from .predictors import checker
 from .progress import Progress
-from .tree_apply import Check, leaf_appliers
+from .tree_apply import Check, rounded_down
 from .trees import Shape
 from .workers import ordered_map
 
@@ -84,22 +84,36 @@ class _Span(NamedTuple):
     starts: np.ndarray
 
 
+def _parts(features: np.ndarray, tree: Shape, check: Check) -> list[np.ndarray]:
+    """Return for every leaf of *tree*, from the left, the numbers of its rows, ascending."""
+    columns = np.ascontiguousarray(features.T)
+    feature, right, threshold = tree.feature.tolist(), tree.right.tolist(), rounded_down(tree.threshold)
+    parts = []
+    todo = [(0, np.arange(len(features)))]
+    while todo:
+        check()
+        node, rows = todo.pop()
+        if feature[node] < 0:
+            parts.append(rows)
+            continue
+        below = columns[feature[node]].take(rows) <= threshold[node]
+        todo += [(right[node], rows.compress(~below)), (node + 1, rows.compress(below))]
+    return parts
+
+
 class Cells:
     """The rows of every cell of a block; *sizes* (cells,) are their numbers."""
 
     def __init__(self, features: np.ndarray, tree: Shape, threads: int, check: Check) -> None:
         """*features* is float32 (rows, bands)."""
-        [apply] = leaf_appliers([tree], features.shape[1])
-        count = tree.leaves.size
         starts = range(0, len(features), ROWS_AT_ONCE)
         spans: list[_Span | None] = [None] * len(starts)
 
         def sort(number: int, check: Check) -> None:
             first = starts[number]
-            numbers = apply(features[first : first + ROWS_AT_ONCE]).astype(np.uint16)
-            order = np.argsort(numbers, kind="stable").astype(np.uint32)
-            bounds = np.concatenate(([0], np.cumsum(np.bincount(numbers, minlength=count))))
-            spans[number] = _Span(first, order, bounds)
+            parts = _parts(features[first : first + ROWS_AT_ONCE], tree, check)
+            bounds = np.cumsum([0, *(part.size for part in parts)])
+            spans[number] = _Span(first, np.concatenate(parts).astype(np.uint32), bounds)
 
         in_threads(sort, range(len(starts)), threads, check)
         self._spans = [span for span in spans if span is not None]

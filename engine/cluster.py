@@ -5,14 +5,12 @@ Dask is optional and imported when a scheduler is named.  A lost worker's tiles 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import tempfile
 import threading
 import zipfile
 from collections import deque
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, TypeVar
 
@@ -25,7 +23,6 @@ Result = TypeVar("Result")
 PACKAGE = __name__.partition(".")[0]
 ENGINE = Path(__file__).resolve().parent
 CONNECT_SECONDS = 10
-DISCONNECTED = (OSError, asyncio.TimeoutError, asyncio.CancelledError, CancelledError)
 GONE = "The scheduler is gone: start it again, then run again (RESUME keeps finished tiles)."
 AHEAD = 2  # items per worker thread that are under way or wait to be taken
 
@@ -69,7 +66,7 @@ def _leave(client, futures: list) -> None:
     """Take *futures* back and close the connection, also to a scheduler that is gone."""
     if client.status == "running":
         client.cancel(futures, force=True)
-    with contextlib.suppress(*DISCONNECTED):
+    with contextlib.suppress(*_disconnected()):
         client.close(timeout=POLL_SECONDS)
 
 
@@ -131,13 +128,21 @@ def _result(client, future, progress: Progress) -> Any:
             return future.result()
         if future.status == "error":
             error = future.exception()
-    except DISCONNECTED as lost:
+    except _disconnected() as lost:
         raise ClusterError(GONE) from lost
     if error is None:  # cancelled or lost, with the connection
         raise ClusterError(GONE)
     if type(error).__module__.startswith(PACKAGE):
         raise error
     raise ClusterError(f"The cluster could not do a part of the work ({error}): look into the logs of its workers.")
+
+
+def _disconnected() -> tuple[type[BaseException], ...]:
+    """Return what is raised when the connection is lost; these modules are late because a map without Dask is not."""
+    import asyncio
+    from concurrent.futures import CancelledError
+
+    return OSError, asyncio.TimeoutError, asyncio.CancelledError, CancelledError
 
 
 def _upload_engine(client) -> None:

@@ -5,7 +5,7 @@ Both compare float32 values with float64 thresholds, so both give the same leave
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,13 +15,37 @@ Check = Callable[[], None]
 Applier = Callable[[np.ndarray], np.ndarray]  # float32 (rows, predictors), finite -> leaf number of each row
 
 
-def leaf_appliers(shapes: Sequence[Shape], predictors: int) -> list[Applier]:
+def leaf_appliers(shapes: Sequence[Shape], predictors: int) -> Appliers:
     """Return for each tree the function that numbers the leaf of every row, leaves counted from the left."""
+    return Appliers(shapes, predictors)
+
+
+class Appliers:
+    """Functions that are made when they are wanted, used by many threads.
+
+    To import scikit-learn takes as long as to classify a million pixels, and boxes often spare the walk.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], predictors: int) -> None:
+        self._shapes, self._predictors = shapes, predictors
+        self._ready: list[Applier | None] = [None] * len(shapes)
+
+    def __iter__(self) -> Iterator[Applier]:
+        return (self[number] for number in range(len(self._shapes)))
+
+    def __getitem__(self, number: int) -> Applier:
+        ready = self._ready[number]
+        if ready is None:
+            ready = self._ready[number] = _applier(self._shapes[number], self._predictors)
+        return ready
+
+
+def _applier(shape: Shape, predictors: int) -> Applier:
     try:
         from sklearn.tree._tree import Tree
     except ImportError:
-        return [_numpy_applier(shape) for shape in shapes]
-    return [_compiled_applier(Tree, shape, predictors) for shape in shapes]
+        return _numpy_applier(shape)
+    return _compiled_applier(Tree, shape, predictors)
 
 
 def _leaf_numbers(shape: Shape) -> np.ndarray:

@@ -171,7 +171,9 @@ def is_preorder(right: np.ndarray) -> bool:
     """Tell whether *right* (nodes,) describes one binary tree in preorder, every node the child of one split.
 
     Reading from left to right, a split opens one place more than it fills and a leaf fills one; the right
-    child of a split stands behind the first later node that leaves one place fewer than the split did.
+    child of a split stands behind the first later node that leaves one place fewer than the split did.  Behind a later
+    one that leaves as many it cannot stand when every node is a child: the first one's place would be for a split
+    before, which would leave its own place to one before that, and so on, until nobody is left.
     """
     splits = np.flatnonzero(right)
     if 2 * splits.size + 1 != right.size or ((right < 0) | (right >= right.size)).any():
@@ -179,8 +181,9 @@ def is_preorder(right: np.ndarray) -> bool:
     places = np.cumsum(np.where(right > 0, 1, -1)) + 1
     if (places[:-1] < 1).any() or places[-1] != 0:
         return False
-    order = np.argsort(places, kind="stable")
-    keys = places[order].astype(np.int64) * right.size + order
-    wanted = (places[splits] - 1) * np.int64(right.size) + splits
-    found = order[np.minimum(np.searchsorted(keys, wanted), right.size - 1)]
-    return bool(np.array_equal(found + 1, right[splits]))
+    other = right[splits]
+    is_child = np.zeros(right.size, dtype=bool)
+    is_child[splits + 1] = is_child[other] = True
+    return bool(
+        is_child[1:].all() and (other > splits + 1).all() and np.array_equal(places[other - 1] + 1, places[splits])
+    )

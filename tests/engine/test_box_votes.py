@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from blocks import block_of, cell_by_cell, nothing
@@ -11,6 +15,7 @@ from rasterml.engine.errors import Canceled
 from rasterml.engine.forest import ForestPredictor
 from rasterml.engine.intervals import intervals
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY
+from rasterml.engine.models import save_model
 from rasterml.engine.tree_apply import leaf_appliers
 from rasterml.engine.trees import Shape
 from small_models import make_samples, small_forest
@@ -146,6 +151,19 @@ def test_trees_are_walked_where_a_cell_has_too_many_leaves(small_cells, monkeypa
     assert 0 < sum(walked) < 6000
 
 
+def test_rows_are_put_into_the_leaf_that_their_values_lead_to():
+    """The root asks band 1 for 2.5, its right child band 0 for 7: equal values go left."""
+    tree = Shape(
+        np.array([1, -1, 0, -1, -1], np.int32), np.array([2.5, 0, 7, 0, 0]), np.array([2, 0, 4, 0, 0], np.int32)
+    )
+    features = np.array([[9, 1], [7, 3], [8, 2.5], [8, 3], [0, 9], [1, 2]], dtype=np.float32)
+
+    block = cells.Cells(features, tree, 1, nothing)
+
+    assert [block.rows(cell).tolist() for cell in range(3)] == [[0, 2, 5], [1, 4], [3]]
+    assert block.sizes.tolist() == [3, 2, 1]
+
+
 def test_cells_hold_every_row_once():
     generator = np.random.default_rng(1)
     features = generator.integers(0, 9, (5000, 2)).astype(np.float32)
@@ -265,6 +283,29 @@ def test_small_block_is_predicted_row_by_row(mode):
     features = make_samples().features
 
     assert np.array_equal(block_of(predictor, features, mode), predictor.predict(features, mode, nothing))
+
+
+def test_classes_of_a_block_need_no_scikit_learn(tmp_path):
+    """It takes long to import, and boxes do without."""
+    path = tmp_path / "forest.rasterml"
+    save_model(small_forest(number_of_trees=12), path)
+    script = """
+import importlib.util, sys
+import numpy as np
+root, path = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("rasterml", root + "/__init__.py", submodule_search_locations=[root])
+module = sys.modules["rasterml"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from rasterml.engine.forest import FEWEST_ROWS
+from rasterml.engine.models import load_model
+model = load_model(path)
+rows = np.random.default_rng(0).normal(50, 30, (FEWEST_ROWS, 3)).astype(np.float32)
+model.learner.load_predictor(model).predict_block(rows, model.mode, 2, lambda: None)
+assert not {"sklearn", "scipy"} & set(sys.modules)
+"""
+    root = Path(__file__).resolve().parents[2]
+
+    subprocess.run([sys.executable, "-c", script, str(root), str(path)], check=True)
 
 
 def test_canceled_block_stops(small_cells):

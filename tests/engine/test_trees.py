@@ -113,6 +113,13 @@ def test_preorder_is_recognised():
     assert is_preorder(np.array([0]))
 
 
+def test_children_that_change_places_are_refused():
+    """Two splits with two leaves each under the root: every node is a child of one split in both."""
+    assert is_preorder(np.array([4, 3, 0, 0, 6, 0, 0]))
+    assert not is_preorder(np.array([3, 4, 0, 0, 6, 0, 0]))
+    assert not is_preorder(np.array([6, 3, 0, 0, 4, 0, 0]))
+
+
 @pytest.mark.parametrize("node", range(9))
 @pytest.mark.parametrize("value", range(-1, 10))
 def test_every_other_child_number_is_refused(node, value):
