@@ -7,6 +7,7 @@ a row are the AND of one table row per band, and its votes are numbers of bits.
 
 from __future__ import annotations
 
+import copy
 from typing import Callable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from .trees import Shape
 
 CELL_ROWS = 8_000
 WALK = 60  # what a row costs in one tree, where one in one band of one word of bits costs 1
+WORTH_LEAVING = 0.9  # of a cell's rows that stay: a larger share is not worth taking the others out
 
 Vote = Callable[[np.ndarray, Check], np.ndarray]
 
@@ -47,16 +49,46 @@ class BoxVoter:
         return result
 
     def _winners(self, cell: CellRows, reached: list[Reached], walk: Vote, check: Check) -> np.ndarray:
-        counters = []
+        """Return the winner of each row; a row that the trees to come cannot change leaves the cell early."""
+        winners = np.empty(cell.rows.size, dtype=np.uint16)
+        left = np.arange(cell.rows.size)  # the rows that are still counted
+        votes = np.zeros((self.classes, left.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
+        counted = 0
         for part in reached:
             check()
-            counters.append(Counter(part, cell))
-        if sum(counter.cost for counter in counters) > WALK * self.trees * cell.rows.size:
-            return walk(np.ascontiguousarray(cell.values.T), check)
-        votes = np.zeros((self.classes, cell.rows.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
-        for counter in counters:
+            counter = Counter(part, cell)
+            if not counted and counter.cost > WALK * counter.trees * left.size:
+                return walk(np.ascontiguousarray(cell.values.T), check)
             counter.add(votes, check)
-        return _first_highest(votes)
+            counted += counter.trees
+            if self.trees // 2 < counted < self.trees:
+                is_open = _leads(votes) <= self.trees - counted
+                if np.count_nonzero(is_open) < WORTH_LEAVING * left.size:
+                    winners[left] = _first_highest(votes)
+                    still = np.flatnonzero(is_open)
+                    left, votes = left.take(still), votes.take(still, axis=1)
+                    if not left.size:
+                        return winners
+                    cell = _some(cell, still)
+        winners[left] = _first_highest(votes)
+        return winners
+
+
+def _some(cell: CellRows, numbers: np.ndarray) -> CellRows:
+    """Return a cell of some rows of another."""
+    part = copy.copy(cell)
+    part.rows, part.values = cell.rows.take(numbers), cell.values.take(numbers, axis=1)
+    part.lowest, part.highest = part.values.min(axis=1), part.values.max(axis=1)
+    return part
+
+
+def _leads(votes: np.ndarray) -> np.ndarray:
+    """Return how many votes the first class has more than the second one in every column of *votes* (classes, rows)."""
+    first, second = np.zeros((2, votes.shape[1]), dtype=votes.dtype)
+    for row in votes:
+        np.maximum(second, np.minimum(first, row), out=second)
+        np.maximum(first, row, out=first)
+    return first - second
 
 
 def _first_highest(votes: np.ndarray) -> np.ndarray:
