@@ -23,11 +23,10 @@ def bytes_of_boxes(shapes: Sequence[Shape], model: Model) -> int:
 
 
 class CellRows:
-    """The rows of one cell: where they stand in the piece, values (bands, rows), lowest and highest of every band."""
+    """The rows of one cell: their number, values (bands, rows), and the lowest and the highest of every band."""
 
-    def __init__(self, features: np.ndarray, rows: slice) -> None:
-        self.rows, self.size = rows, rows.stop - rows.start
-        self.values = np.ascontiguousarray(features[rows].T)
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.size = np.ascontiguousarray(values), values.shape[1]
         self.lowest, self.highest = self.values.min(axis=1), self.values.max(axis=1)
 
 
@@ -72,22 +71,21 @@ class BoxBlocks:
 
     def reached(
         self, features: np.ndarray, sizes: Sequence[int], check: Check
-    ) -> Iterator[tuple[CellRows, list[Reached]]]:
-        """Yield each cell of some rows (rows, predictors), given cell by cell, and what any of the rows may reach."""
+    ) -> Iterator[tuple[slice, CellRows, list[Reached]]]:
+        """Yield where each cell of *features* (rows, predictors) stands, its rows, and what any row may reach."""
         ends = np.cumsum(sizes).tolist()
-        parts = [CellRows(features, slice(end - size, end)) for size, end in zip(sizes, ends) if size]
-        if not parts:
+        places = [slice(end - size, end) for size, end in zip(sizes, ends) if size]
+        if not places:
             return
-        lowest = np.min([part.lowest for part in parts], axis=0)
-        highest = np.max([part.highest for part in parts], axis=0)
+        lowest, highest = features.min(axis=0), features.max(axis=0)
         found = []
         for group in self.groups:
             check()
             leaves = group.forest.leaves
             numbers = touched(leaves, group.forest.box(lowest, highest))
             found.append(Reached(group, numbers, taken(leaves, numbers)))
-        for part in parts:
-            yield part, found
+        for rows in places:
+            yield rows, CellRows(features[rows].T), found
 
     def _cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
         size = min(SAMPLE, len(features))

@@ -124,9 +124,9 @@ class BoxSums:
         walk : function (some features, check) -> (bands, some rows), the same tree by tree: it is asked where a cell
             has too many leaves
         """
-        for cell, reached in self.blocks.reached(features, sizes, check):
+        for rows, cell, reached in self.blocks.reached(features, sizes, check):
             sums = self._sums(cell, reached, check)
-            result[:, cell.rows] = walk(features[cell.rows], check) if sums is None else finish(sums)
+            result[:, rows] = walk(features[rows], check) if sums is None else finish(sums)
         return result
 
     def _sums(self, cell: CellRows, reached: list[Reached], check: Check) -> np.ndarray | None:

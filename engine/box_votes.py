@@ -19,6 +19,7 @@ from .trees import Shape
 
 CELL_ROWS = 8_000
 WALK = 60  # what a row costs in one tree, where one in one band of one word of bits costs 1
+WORTH_LEAVING = 0.9  # of a cell's rows that stay: a larger share is not worth taking the others out
 
 Vote = Callable[[np.ndarray, Check], np.ndarray]
 
@@ -44,21 +45,43 @@ class BoxVoter:
         for some rows, tree by tree: it is asked where a cell has too many leaves.
         """
         result = np.empty(len(features), dtype=np.uint16)
-        for cell, reached in self.boxes.reached(features, sizes, check):
-            result[cell.rows] = self._winners(cell, reached, walk, check)
+        for rows, cell, reached in self.boxes.reached(features, sizes, check):
+            result[rows] = self._winners(cell, reached, walk, check)
         return result
 
     def _winners(self, cell: CellRows, reached: list[Reached], walk: Vote, check: Check) -> np.ndarray:
-        counters = []
+        """Return the winner of each row; a row that the trees to come cannot change leaves the cell early."""
+        winners = np.empty(cell.size, dtype=np.uint16)
+        left = np.arange(cell.size)  # the rows that are still counted
+        votes = np.zeros((self.classes, left.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
+        counted = 0
         for part in reached:
             check()
-            counters.append(Counter(part, cell))
-        if sum(counter.cost for counter in counters) > WALK * self.trees * cell.size:
-            return walk(np.ascontiguousarray(cell.values.T), check)
-        votes = np.zeros((self.classes, cell.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
-        for counter in counters:
+            counter = Counter(part, cell)
+            if not counted and counter.cost > WALK * counter.trees * left.size:
+                return walk(np.ascontiguousarray(cell.values.T), check)
             counter.add(votes, check)
-        return _first_highest(votes)
+            counted += counter.trees
+            if self.trees // 2 < counted < self.trees:
+                is_open = _leads(votes) <= self.trees - counted
+                if np.count_nonzero(is_open) < WORTH_LEAVING * left.size:
+                    winners[left] = _first_highest(votes)
+                    still = np.flatnonzero(is_open)
+                    left, votes = left.take(still), votes.take(still, axis=1)
+                    if not left.size:
+                        return winners
+                    cell = CellRows(cell.values.take(still, axis=1))
+        winners[left] = _first_highest(votes)
+        return winners
+
+
+def _leads(votes: np.ndarray) -> np.ndarray:
+    """Return how many votes the first class has more than the second one in every column of *votes* (classes, rows)."""
+    first, second = np.zeros((2, votes.shape[1]), dtype=votes.dtype)
+    for row in votes:
+        np.maximum(second, np.minimum(first, row), out=second)
+        np.maximum(first, row, out=first)
+    return first - second
 
 
 def _first_highest(votes: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from blocks import block_of, cell_by_cell, nothing
 from rasterml.engine import block_prediction, box_bands, box_blocks, box_tables, box_votes, cells
+from rasterml.engine.box_tables import Counter
 from rasterml.engine.box_votes import BoxVoter
 from rasterml.engine.errors import Canceled
 from rasterml.engine.forest import ForestPredictor
@@ -121,6 +122,43 @@ def test_rows_may_come_in_any_order_and_number(threads, layers, small_cells, mon
     for size in (1, 17, 999, 5000):
         order = generator.permutation(5000)[:size]
         assert np.array_equal(winners_of(voter, features[order], never, threads), expected[order])
+
+
+def stump(threshold: float) -> Shape:
+    return Shape(np.array([0, -1, -1], np.int32), np.array([threshold, 0, 0]), np.array([2, 0, 0], np.int32))
+
+
+def test_rows_that_are_decided_are_not_counted_further(small_cells, monkeypatch):
+    """Values 0 to 9, a group a stump: class 1 up to its threshold, then class 2.
+
+    Thresholds 4, 4, 4, 1, 7 give 0 and 1 all votes, 2 to 4 four of class 1, the others three or five of class 2: after
+    three stumps all rows have a lead of 3 > 2.  With 4, 1, 7, 4, 4 only 0, 1, 8 and 9 have, and all others stay until
+    the last stump but one, when 2 to 4 and 5 to 7 lead 3 : 1.
+    """
+    monkeypatch.setattr(box_blocks, "LEAVES_AT_ONCE", 1)
+    rows = []
+    monkeypatch.setattr(box_votes, "Counter", lambda part, cell: rows.append(cell.size) or Counter(part, cell))
+    features = np.arange(10, dtype=np.float32)[:, np.newaxis]
+    expected = [1] * 5 + [2] * 5
+
+    for thresholds, wanted in (((4, 4, 4, 1, 7), [10, 10, 10]), ((4, 1, 7, 4, 4), [10, 10, 10, 6])):
+        rows.clear()
+        voter = BoxVoter([stump(threshold) for threshold in thresholds], np.array([1, 2] * 5), 1, 3, nothing)
+        assert winners_of(voter, features, never, 1).tolist() == expected
+        assert rows == wanted
+
+
+def test_equal_votes_stay_open_until_the_last_tree(small_cells, monkeypatch):
+    """Two of four trees for class 1 and one for class 0 leave 2 : 2 possible, and then the lower class wins."""
+    monkeypatch.setattr(box_blocks, "LEAVES_AT_ONCE", 1)
+    leaf = Shape(np.array([-1], np.int32), np.zeros(1), np.zeros(1, np.int32))
+    features = np.arange(10, dtype=np.float32)[:, np.newaxis]
+
+    voter = BoxVoter([leaf, leaf, leaf, stump(4)], np.array([1, 1, 0, 0, 1]), 1, 2, nothing)
+
+    winners = winners_of(voter, features, never, 1)
+
+    assert winners.tolist() == [0] * 5 + [1] * 5
 
 
 def test_bands_that_no_tree_asks_do_not_matter(small_cells):
@@ -324,10 +362,9 @@ def test_canceled_block_stops(small_cells):
 @pytest.mark.parametrize("pairs", [2600, 70_000])
 def test_thousands_of_votes_for_one_class_overflow_nothing(pairs):
     """2,600 equal stumps fill 41 words of 64 bits: a byte of their sum would hold 41 × 8 votes; 70,000 > 2¹⁶ votes."""
-    stump = Shape(np.array([0, -1, -1], np.int32), np.array([0.5, 0, 0]), np.array([2, 0, 0], np.int32))
     labels = np.array([1, 2] * pairs)
     features = (np.arange(3000) % 2).astype(np.float32)[:, np.newaxis]
 
-    winners = winners_of(BoxVoter([stump] * pairs, labels, 1, 3, nothing), features, never, 1)
+    winners = winners_of(BoxVoter([stump(0.5)] * pairs, labels, 1, 3, nothing), features, never, 1)
 
     assert winners.tolist() == [1, 2] * 1500
