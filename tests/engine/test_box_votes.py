@@ -334,11 +334,13 @@ root, path = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("rasterml", root + "/__init__.py", submodule_search_locations=[root])
 module = sys.modules["rasterml"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from rasterml.engine.forest import FEWEST_ROWS
+from rasterml.engine.block_prediction import FEWEST_ROWS, Work, predict_block, predict_piece
 from rasterml.engine.models import load_model
+from rasterml.engine.processes import Crew
 model = load_model(path)
 rows = np.random.default_rng(0).normal(50, 30, (FEWEST_ROWS, 3)).astype(np.float32)
-model.learner.load_predictor(model).predict_block(rows, model.mode, 2, lambda: None)
+with Crew(predict_piece, Work(model, model.mode), 2, 2) as crew:
+    predict_block(crew, rows, lambda: None)
 assert not {"sklearn", "scipy"} & set(sys.modules)
 """
     root = Path(__file__).resolve().parents[2]
