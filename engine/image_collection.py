@@ -6,7 +6,7 @@ import functools
 import itertools
 import operator
 import re
-from typing import Callable, Sequence
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from .errors import RasterError, SettingError
 from .images import Grid, Image
 from .rasters import Band, Raster, common_storage
 from .reducers import CONSTANT, TIME
+from .scratch import Scratch
 from .tiles import Window
 
 ORDER = "order"
-BANDS_AT_ONCE = 16  # read between two looks at whether to go on
+IMAGES_AT_ONCE = 16  # read between two looks at whether to go on; they stay near the processor until they are used
 _HARMONIC = re.compile(r"(cos|sin)_([1-9]\d*)")
 
 
@@ -84,22 +85,27 @@ class ImageCollection:
         bands = [band for band in (image.stored for image in self._images) if band]
         return common_storage(bands) if len(bands) == len(self) and len(self.band_names) == 1 else None
 
-    def read_stored(self, window: Window, check: Callable[[], None], keep_open: bool = True) -> np.ndarray:
-        """Return the pixels of *window* as the files store them, (images, pixels), masked or not; else as `read`."""
-        shape = len(self._images), window.rows, window.columns
-        values: np.ndarray = np.empty(shape, dtype=self.stored and self.stored.dtype)
+    def read_stored(
+        self, window: Window, scratch: Scratch, check: Callable[[], None], keep_open: bool = True
+    ) -> Iterator[np.ndarray]:
+        """Yield the pixels of *window* as the files store them, masked or not; else as `read`.
+
+        `IMAGES_AT_ONCE` (images, pixels) come at once, in an array that the next ones overwrite.
+        """
+        dtype = self.stored and self.stored.dtype
         sources = [source for image in self._images for source in image.sources()]
-        first = 0
-        for raster, run in itertools.groupby(sources, key=operator.itemgetter(0)):
-            numbers = [number for _, number in run]
-            for start in range(0, len(numbers), BANDS_AT_ONCE):
-                check()
-                some = numbers[start : start + BANDS_AT_ONCE]
-                raster.read_stored(some, window, values[first : first + len(some)])
-                first += len(some)
-            if not keep_open:
-                raster.close()
-        return values.reshape(len(values), -1)
+        for start in range(0, len(sources), IMAGES_AT_ONCE):
+            check()
+            some = sources[start : start + IMAGES_AT_ONCE]
+            values = scratch.array("stored", (len(some), window.rows, window.columns), dtype)
+            first = 0
+            for raster, run in itertools.groupby(some, key=operator.itemgetter(0)):
+                numbers = [number for _, number in run]
+                raster.read_stored(numbers, window, values[first : first + len(numbers)])
+                first += len(numbers)
+                if not keep_open:
+                    raster.close()
+            yield values.reshape(len(some), -1)
 
     def table(self) -> list[str]:
         """Return one line per band of the first image for the log."""

@@ -9,17 +9,25 @@ those of all images, as where x does not vary at all.  For the others rounding c
 size sd y / sd x, some 1e-15 of what the mean of y is in units of sd y (1e-9 for float32 around 1e6 ± 1), and in whole
 numbers as much of what the number of a gap is, more where nearly all images are gaps: at worst 4e-8, half a unit in the
 last place of the Float32 output.
+
+Threads: each call of numpy works on as many numbers as stay in the cache that the processor's cores share.  Between two
+calls a thread needs Python's lock, and short calls in two threads take longer than in one.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
 import numpy as np
 
-PIXELS_AT_ONCE = 2**16  # whose sums just stay in the second cache; short calls of numpy hold other threads up
+from .scratch import Scratch
+
+NUMBERS_AT_ONCE = 2**15  # pixels whose numbers are added up, eight images in a call
+GAPS_AT_ONCE = 2**16  # pixels, which take less memory here
+BYTES_A_PIXEL = 160  # of the sums, the result, and what a part of the images takes
 LEAST_SPREAD = 1e-4  # of the squared distances from the mean x
 ROUNDING = 2.0**-50  # a few times the relative error of a sum
+BITS = np.left_shift(1, np.arange(8)).astype(np.uint8)
 
 
 class LeanFit(NamedTuple):
@@ -31,102 +39,135 @@ class LeanFit(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """``values`` (images, pixels) as the files store them: whole numbers of at most 16 bits, or float32.
+    """Values as the files store them: whole numbers of at most 16 bits, or float32.
 
-    ``gaps(values)`` says where they are masked; whole numbers are ``nodata`` there (None: there are no gaps).
+    ``parts`` (images, pixels) follow each other; all but the last have a multiple of eight images, none above 248.
+    ``gaps(values, out)`` says where they are masked; whole numbers are ``nodata`` there (None: there are no gaps).
     """
 
-    values: np.ndarray
-    gaps: Callable[[np.ndarray], np.ndarray]
+    parts: Iterable[np.ndarray]
+    pixels: int
+    dtype: np.dtype
+    gaps: Callable[[np.ndarray, np.ndarray], np.ndarray]
     nodata: float | None
 
     @property
     def filler(self) -> float:
         """What a gap counts as in sums: whole numbers are summed as they are, others as 0."""
-        kind = self.values.dtype
-        if kind.kind == "f" or self.nodata is None:
+        if self.dtype.kind == "f" or self.nodata is None:
             return 0.0
-        limits = np.iinfo(kind)
+        limits = np.iinfo(self.dtype)
         return float(int(self.nodata)) if limits.min <= self.nodata <= limits.max else 0.0  # else there are no gaps
 
 
-def linear_fit(x: np.ndarray, stored: Stored, check: Callable[[], None]) -> LeanFit:
-    """Return scale and offset of the least-squares lines of *stored* on *x* (1, images)."""
-    x = x[0]
-    pixels = stored.values.shape[1]
-    result = LeanFit(np.empty((2, pixels)), np.empty(pixels, dtype=np.int64), np.empty(pixels, dtype=bool))
+def linear_fit(x: np.ndarray, stored: Stored, scratch: Scratch) -> LeanFit:
+    """Return scale and offset of the least-squares lines of *stored* on *x* (1, images), in arrays of *scratch*."""
     centre = float(np.mean(x))
-    tables = list(_tables(x - centre))
-    for start in range(0, pixels, PIXELS_AT_ONCE):
-        check()
-        span = slice(start, start + PIXELS_AT_ONCE)
-        part = _fit(x - centre, centre, tables, stored._replace(values=stored.values[:, span]))
-        for whole, values in zip(result, part):
-            whole[..., span] = values
-    return result
+    x = x[0] - centre
+    sums = _Sums(x, stored, scratch)
+    for part in stored.parts:
+        sums.add(part)
+    return sums.solved(centre)
 
 
-def _fit(x: np.ndarray, centre: float, tables: list[np.ndarray], stored: Stored) -> LeanFit:
-    pixels = stored.values.shape[1]
-    whole = stored.values.dtype.kind != "f"
-    missing, sums_x = np.zeros(pixels, dtype=np.int32), np.zeros(pixels, dtype=complex)
-    sum_y, sum_xy = np.zeros(pixels), np.zeros(pixels)
-    found, y = np.empty(pixels, dtype=complex), np.empty(pixels)
-    for number, table in enumerate(tables):
-        eight = slice(8 * number, 8 * number + 8)
-        values = stored.values[eight]
-        gaps = stored.gaps(values)
-        missing += np.add.reduce(gaps.view(np.uint8), axis=0, dtype=np.uint8)
-        sums_x += np.take(table, _packed(gaps), out=found, mode="clip")  # "raise" would copy the output
-        if not whole:
-            values = _emptied(values, gaps)
-        for one_x, one_y in zip(x[eight], values):
-            y[:] = one_y
-            sum_y += y
-            y *= one_x
-            sum_xy += y
-    count = len(x) - missing
-    sum_x, squares_x = sums_x.real, sums_x.imag
-    total = np.square(x).sum()
-    gaps_y = stored.filler * missing
-    rounding = ROUNDING * np.abs(x).max() * (np.abs(sum_y - gaps_y) + np.abs(gaps_y))
-    sum_y -= gaps_y
-    sum_xy -= stored.filler * (x.sum() - sum_x)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean_x = sum_x / count
-        squares = squares_x - sum_x * mean_x
-        products = sum_xy - sum_y * mean_x
-        products[np.abs(products) <= rounding] = 0  # a constant pixel
-        sure = squares > LEAST_SPREAD * total
-        scale = np.where(sure, products / squares, np.nan)
-        offset = sum_y / count - scale * (mean_x + centre)
-    return LeanFit(np.stack([scale, offset]), count, sure)
+class _Sums:
+    """Of each pixel: how many numbers are missing, Σx + i·Σx² over the others, and Σxy and Σy over all."""
+
+    def __init__(self, x: np.ndarray, stored: Stored, scratch: Scratch) -> None:
+        self._x, self._stored, self._scratch, self._images = x, stored, scratch, 0
+        self._tables = _tables(x)
+        self._missing = scratch.array("missing", (stored.pixels,), np.int32)
+        self._sums_x = scratch.array("sums_x", (stored.pixels,), complex)
+        self._sums_y = scratch.array("sums_y", (2, stored.pixels), float)
+        width = max(2, min(stored.pixels, NUMBERS_AT_ONCE))  # numpy adds a single column up in another order
+        self._numbers = scratch.array("numbers", (8, width), float)
+        self._total = scratch.array("total", (width,), float)
+        self._index = scratch.array("index", (min(stored.pixels, GAPS_AT_ONCE),), np.intp)
+        self._found = scratch.array("found", self._index.shape, complex)
+        for each in (self._missing, self._sums_x, self._sums_y, self._numbers):
+            each.fill(0)
+
+    def add(self, part: np.ndarray) -> None:
+        """Add the next images (images, pixels)."""
+        eights = [slice(first, first + 8) for first in range(0, len(part), 8)]
+        for span in _spans(part.shape[1], GAPS_AT_ONCE):
+            values, missing = part[:, span], self._missing[span]
+            gaps = self._stored.gaps(values, self._scratch.array("gaps", values.shape, bool))
+            missing += np.add.reduce(gaps.view(np.uint8), axis=0, dtype=np.uint8)
+            for eight in eights:
+                self._add_gaps(self._images + eight.start, gaps[eight].view(np.uint8), self._sums_x[span])
+            if self._stored.dtype.kind == "f":
+                values = _emptied(values, gaps, self._scratch.array("emptied", values.shape, np.float32))
+            for some in _spans(values.shape[1], NUMBERS_AT_ONCE):
+                sums = self._sums_y[:, span][:, some]
+                for eight in eights:
+                    self._add_numbers(self._x[self._images :][eight], values[eight, some], sums)
+        self._images += len(part)
+
+    def _add_gaps(self, first: int, gaps: np.ndarray, sums: np.ndarray) -> None:
+        """Add up to eight images, from number *first* on, to *sums* (pixels)."""
+        images, pixels = gaps.shape
+        index, found = self._index[:pixels], self._found[:pixels]
+        index[:] = np.einsum("k,kp->p", BITS[:images], gaps)  # `numpy.packbits` along this axis takes ten times as long
+        np.take(self._tables[first // 8], index, out=found, mode="clip")  # "raise" would copy the output
+        sums += found
+
+    def _add_numbers(self, x: np.ndarray, values: np.ndarray, sums: np.ndarray) -> None:
+        """Add up to eight images to *sums* (2, pixels)."""
+        images, pixels = values.shape
+        width = max(2, pixels)
+        numbers, total = self._numbers[:images, :width], self._total[:width]
+        numbers[:, :pixels] = values
+        np.einsum("k,kp->p", x, numbers, out=total)  # not matmul: BLAS has its own order
+        sums[0] += total[:pixels]
+        np.add.reduce(numbers, axis=0, out=total)
+        sums[1] += total[:pixels]
+
+    def solved(self, centre: float) -> LeanFit:
+        """Return the lines; the sums are no more."""
+        x, filler, (sum_xy, sum_y) = self._x, self._stored.filler, self._sums_y
+        sum_x, squares_x = self._sums_x.real, self._sums_x.imag
+        count, mean_x, squares, least, other = self._scratch.array("solved", (5, len(sum_x)), float)
+        np.subtract(len(x), self._missing, out=count)
+        np.multiply(filler, self._missing, out=other)  # the gaps' share of Σy
+        sum_y -= other
+        np.abs(other, out=other)
+        np.add(np.abs(sum_y, out=least), other, out=least)
+        least *= ROUNDING * np.abs(x).max()
+        np.multiply(filler, np.subtract(x.sum(), sum_x, out=other), out=other)  # and of Σxy
+        sum_xy -= other
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.divide(sum_x, count, out=mean_x)
+            np.subtract(squares_x, np.multiply(sum_x, mean_x, out=other), out=squares)
+            sure = squares > LEAST_SPREAD * np.square(x).sum()
+            squares[~sure] = np.nan
+            sum_xy -= np.multiply(sum_y, mean_x, out=other)
+            sum_xy[np.abs(sum_xy, out=other) <= least] = 0  # a constant pixel
+            scale = np.divide(sum_xy, squares, out=sum_xy)
+            mean_x += centre
+            offset = np.divide(sum_y, count, out=sum_y)
+            offset -= np.multiply(scale, mean_x, out=other)
+        return LeanFit(self._sums_y, count, sure)
 
 
-def _tables(x: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield, for each eight images, Σx + i·Σx² over those whose bits a byte lacks, (256,)."""
-    for start in range(0, len(x), 8):
-        eight = x[start : start + 8]
-        table = np.zeros(256, dtype=complex)
-        for bit, each in enumerate(eight):
-            table[np.arange(256) >> bit & 1 == 0] += complex(each, each * each)
-        yield table
+def _tables(x: np.ndarray) -> np.ndarray:
+    """Return, for each eight images, Σx + i·Σx² over those whose bits a byte lacks, (eights, 256)."""
+    terms = np.zeros(-(-len(x) // 8) * 8, dtype=complex)
+    terms[: len(x)] = x + 1j * np.square(x)
+    tables = np.zeros((terms.size // 8, 1), dtype=complex)
+    for term in terms.reshape(-1, 8, 1).swapaxes(0, 1):  # the first one is the lowest bit
+        tables = np.concatenate([tables + term, tables], axis=1)
+    return tables
 
 
-def _packed(flags: np.ndarray) -> np.ndarray:
-    """Return *flags* (up to 8, pixels) as a byte for each pixel, the first as the lowest bit.
-
-    `numpy.packbits` along this axis takes ten times as long.
-    """
-    layers = flags.view(np.uint8)
-    result = layers[-1].copy()
-    for layer in layers[-2::-1]:
-        result += result
-        result |= layer
-    return result
+def _emptied(values: np.ndarray, gaps: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return float32 *values* with 0 where *gaps*, in *target*; *gaps* become the opposite."""
+    valid = np.logical_not(gaps, out=gaps)
+    np.multiply(
+        values.view(np.int32), valid.view(np.int8), out=target.view(np.int32)
+    )  # NaN · 0 is NaN, its bits · 0 are 0
+    return target
 
 
-def _emptied(values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Return float32 *values* with 0 where *gaps*."""
-    bits = values.view(np.int32)
-    return np.multiply(bits, (~gaps).view(np.int8)).view(np.float32)  # NaN · 0 is NaN, its bits · 0 are 0
+def _spans(pixels: int, at_once: int) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, pixels, at_once)]

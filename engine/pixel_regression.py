@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, Union, cast
 
 import numpy as np
@@ -15,13 +15,14 @@ from .gaps import copy_valid, fill_nan
 from .image_collection import ImageCollection, built_in
 from .images import gdal_cache
 from .journal import Journal, fingerprint
-from .lean_fit import Stored
+from .lean_fit import BYTES_A_PIXEL, Stored
 from .outputs import FLOAT, RasterWriter
 from .prediction import BASE_MEGABYTES, LARGEST_TILE, cache_megabytes
 from .predictors import checker
 from .progress import Progress
 from .rasters import Band
 from .reducers import REDUCERS_BY_ID, TIME, Reducer
+from .scratch import Scratch
 from .sums import count_images
 from .tiles import Window, iter_tiles
 from .workers import ordered_map, thread_count
@@ -144,6 +145,7 @@ class _Job:
     lean: bool
     values_at_once: int = VALUES_AT_ONCE
     keep_open: bool = True
+    scratch: Scratch = field(default_factory=Scratch)
 
     def fingerprint(self, tile: tuple[int, int], progress: Progress) -> dict:
         return fingerprint(
@@ -164,36 +166,44 @@ class _Job:
         check = checker(stop)
         result = np.full((self.outputs + 1, tile.rows * tile.columns), np.nan, dtype=np.float32)
         if self.lean:
-            self._regress_stored(self.collection.read_stored(tile, check, self.keep_open), result, check)
+            self._regress_stored(tile, result, check)
         else:
             self._regress_block(self.collection.read(tile, check, self.keep_open), result, check)
         if np.isnan(result[-1]).all():
             return None
         return result.reshape(-1, tile.rows, tile.columns)
 
-    def _regress_stored(self, values: np.ndarray, result: np.ndarray, check: Callable[[], None]) -> None:
-        """Fill *result* (outputs and count, pixels), which is all NaN, for *values* (images, pixels) as in the files.
+    def _regress_stored(self, tile: Window, result: np.ndarray, check: Callable[[], None]) -> None:
+        """Fill *result* (outputs and count, pixels), which is all NaN, from the numbers as the files store them.
 
-        What the lean kernel is not sure of gets the other.
+        What the lean kernel is not sure of is read again for the other.
         """
         band = cast(Band, self.collection.stored)
+
+        def parts() -> Iterator[np.ndarray]:
+            return self.collection.read_stored(tile, self.scratch, check, self.keep_open)
+
         lean = REDUCERS_BY_ID[self.reducer_id].lean_function()
-        fit = lean(np.stack(cast("list[np.ndarray]", self.x)), Stored(values, band.gaps, band.nodata), check)
-        result[-1] = np.where(fit.used > 0, fit.used, np.nan)
+        x = np.stack(cast("list[np.ndarray]", self.x))
+        stored = Stored(parts(), result.shape[1], np.dtype(band.dtype), band.gaps, band.nodata)
+        fit = lean(x, stored, self.scratch)
         enough = fit.used >= self.least
         with np.errstate(over="ignore"):  # what float32 cannot hold
-            result[:-1] = np.where(enough & fit.sure, fit.outputs, np.nan)
+            result[:-1], result[-1] = fit.outputs, fit.used
+        result[:-1, ~enough] = np.nan
+        result[-1, fit.used == 0] = np.nan
         rest = np.flatnonzero(enough & ~fit.sure)
+        if not rest.size:
+            return
+        values = np.concatenate([part[:, rest] for part in parts()])
         step = max(1, self.values_at_once // len(values))
         for start in range(0, rest.size, step):
-            some = rest[start : start + step]
-            block = values[:, some]
-            gaps = band.gaps(block)
-            block = block.astype(np.float32)
-            fill_nan(block, gaps)
-            part = np.full((len(result), some.size), np.nan, dtype=np.float32)
+            some = slice(start, start + step)
+            block = values[:, some].astype(np.float32)
+            fill_nan(block, band.gaps(values[:, some]))
+            part = np.full((len(result), block.shape[1]), np.nan, dtype=np.float32)
             self._regress_block(block[np.newaxis], part, check)
-            result[:, some] = part
+            result[:, rest[some]] = part
 
     def _regress_block(self, block: np.ndarray, result: np.ndarray, check: Callable[[], None]) -> None:
         """Fill *result* (outputs and count, pixels), which is all NaN, for *block* (bands, images, pixels)."""
@@ -298,6 +308,7 @@ def _plan(job: _Job, tile_size: int, memory_limit: int, threads: int) -> _Plan:
     size = np.dtype(collection.sample_type).itemsize
     bands = len(collection.band_names)
     a_pixel = bands * len(collection) * size + bands * (2 * size + 2) + 3 * 4 * (job.outputs + 1)
+    a_pixel += BYTES_A_PIXEL * job.lean
     rows, columns, (block_rows, block_columns) = collection.grid.rows, collection.grid.columns, collection.block_size
     block_rows, block_columns = min(block_rows, rows), min(block_columns, columns)
     threads = max(1, min(threads, budget // (block_rows * block_columns * a_pixel)))

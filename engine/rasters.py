@@ -49,12 +49,19 @@ class Band(NamedTuple):
         """Numpy's name for the type of the values as a `self_contained` band stores them."""
         return EXACT_IN_FLOAT32[self.pixel_type]
 
-    def gaps(self, values: np.ndarray) -> np.ndarray:
-        """Say where *values* of a `self_contained` band, as they are stored, are masked or not finite."""
+    def gaps(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Say where *values* of a `self_contained` band, as they are stored, are masked or not finite; in *out*."""
+        out = np.empty(values.shape, dtype=bool) if out is None else out
         if self.integer:
-            return np.zeros(values.shape, dtype=bool) if self.nodata is None else _equal(values, self)
-        missing = ~np.isfinite(values)
-        return missing if self.nodata is None else missing | _equal(values, self)
+            if self.nodata is None:
+                out.fill(False)
+            else:
+                np.equal(values, int(self.nodata), out=out)
+            return out
+        np.logical_not(np.isfinite(values, out=out), out=out)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            out |= _equal(values, self)
+        return out
 
 
 def common_storage(bands: Sequence[Band]) -> Band | None:

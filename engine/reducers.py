@@ -23,7 +23,7 @@ A lean kernel does the same for the most frequent case only: every X is built in
 resampled nor wider than `lean_fit.Stored` allows, and ``significance`` is off.  It works on the numbers that the files
 store, and leaves pixels it is not sure of to the other::
 
-    lean(x (number of X, images), stored, check) -> lean_fit.LeanFit
+    lean(x (number of X, images), stored, scratch) -> lean_fit.LeanFit
 """
 
 from __future__ import annotations

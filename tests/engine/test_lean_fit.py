@@ -17,14 +17,11 @@ from rasterml.engine.lean_fit import Stored, linear_fit
 from rasterml.engine.pixel_regression import regress_image
 from rasterml.engine.rasters import Band
 from rasterml.engine.reducers import REDUCERS_BY_ID
+from rasterml.engine.scratch import Scratch
 from rasterml.engine.tiles import Window
 
 TYPES = {"Byte": 255, "Int16": -32768, "UInt16": 65535, "Float32": -9999}
 LINEAR_FIT = REDUCERS_BY_ID["linearfit"]
-
-
-def nothing():
-    pass
 
 
 def scene(kind, images=43, pixels=60, seed=3):
@@ -40,8 +37,10 @@ def scene(kind, images=43, pixels=60, seed=3):
     return times[np.newaxis], values.astype(band.dtype), band
 
 
-def fit(times, values, band, check=nothing):
-    return linear_fit(times, Stored(values, band.gaps, band.nodata), check)
+def fit(times, values, band, images_at_once=16):
+    parts = (values[first : first + images_at_once] for first in range(0, len(values), images_at_once))
+    stored = Stored(parts, values.shape[1], values.dtype, band.gaps, band.nodata)
+    return linear_fit(times, stored, Scratch())
 
 
 def exact(times, values):
@@ -76,6 +75,12 @@ def test_what_is_not_finite_is_a_gap_and_so_is_what_lies_within_gdals_reach_of_n
     assert result.used.tolist() == [3]
 
 
+def test_nodata_that_is_nan_masks_what_is_not_finite():
+    band = Band(1, "", "Float32", np.nan, gdal.GMF_NODATA)
+
+    assert band.gaps(np.array([1, np.nan, -np.inf], np.float32)).tolist() == [False, True, True]
+
+
 def test_nodata_that_the_type_cannot_hold_is_no_gap():
     _, values, _ = scene("Byte")
     times = np.logspace(-7, 3, len(values))[np.newaxis]  # whose sum depends on the order
@@ -87,16 +92,27 @@ def test_nodata_that_the_type_cannot_hold_is_no_gap():
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("at_once", [1, 7, 59])
+@pytest.mark.parametrize("at_once", [1, 7, 12])
 def test_the_pixels_computed_at_once_change_no_bit(kind, at_once, monkeypatch):
     times, values, band = scene(kind)
     whole = fit(times, values, band)
-    monkeypatch.setattr(lean_fit, "PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(lean_fit, "GAPS_AT_ONCE", 13)
+    monkeypatch.setattr(lean_fit, "NUMBERS_AT_ONCE", at_once)
     part = fit(times, values, band)
     alone = fit(times, np.ascontiguousarray(values[:, 9:10]), band)
 
     assert whole.outputs.tobytes() == part.outputs.tobytes()
     assert whole.outputs[:, 9:10].tobytes() == alone.outputs.tobytes()
+
+
+def test_a_single_pixel_adds_up_in_the_order_of_many():
+    generator = np.random.default_rng(4)
+    times = generator.uniform(-1, 1, (1, 43))
+    values = (10.0 ** generator.uniform(-5, 5, (43, 300))).astype(np.float32)  # whose sums depend on the order
+    band = Band(1, "", "Float32", None, gdal.GMF_ALL_VALID)
+    alone = [fit(times, values[:, pixel : pixel + 1], band).outputs for pixel in range(300)]
+
+    assert fit(times, values, band).outputs.tobytes() == np.concatenate(alone, axis=1).tobytes()
 
 
 @pytest.mark.parametrize("value", [0.1, 1e6, 3e-30, -17])
@@ -136,11 +152,15 @@ def test_images_that_lie_close_together_and_far_from_the_others_are_left_to_the_
     np.testing.assert_allclose(result.outputs[:, 2], [0.2, 1], rtol=1e-14)
 
 
-def test_cancelling_is_asked_for():
-    calls = []
-    fit(*scene("Int16"), check=lambda: calls.append(1))
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("images_at_once", [8, 24, 43])
+def test_the_images_that_come_at_once_change_no_bit(kind, images_at_once):
+    times, values, band = scene(kind)
+    expected = fit(times, values, band)
+    result = fit(times, values, band, images_at_once)
 
-    assert calls
+    assert result.outputs.tobytes() == expected.outputs.tobytes()
+    np.testing.assert_array_equal(result.used, expected.used)
 
 
 def run(collection, output, times, monkeypatch=None, **options):
