@@ -91,7 +91,7 @@ CONTESTS = {
     ),
     "svm": Contest(
         "trainsvm", lambda X: {"kernel_type": "RBF", "gamma": width(X), "cost": 1.0}, machine,
-        "SVC with an RBF kernel", 384, rows=5800, tile=192,
+        "SVC with an RBF kernel", 512, rows=5800,
     ),
     "knn": Contest("trainknn", lambda X: {"k": 5}, neighbours, "KNeighborsClassifier(5, algorithm='kd_tree')", 1000),
     "boosting": Contest(
