@@ -84,8 +84,8 @@ def row_ways(forest, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[
     if "predict" in wanted:
         yield walk("tree walk by scikit-learn", predictor.predict)
         with hidden("sklearn.tree._tree"):
-            by_numpy = forest.learner.load_predictor(forest)
-        yield walk("tree walk by numpy", by_numpy.predict)
+            by_numpy = walk("tree walk by numpy", forest.learner.load_predictor(forest).predict)
+        yield by_numpy
     if "blocks" in wanted:
         for threads, processes in ((1, 1), (3, 1), (2, 2), (3, 3)):
             yield f"block, {threads} threads, {processes} processes", block(features, threads, processes)

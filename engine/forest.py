@@ -29,9 +29,6 @@ from .workers import ordered_map
 
 IN_BLOCKS = (CLASSIFICATION, REGRESSION, PROBABILITY, MULTIPROBABILITY)  # modes that many rows at once make faster
 SORTED_ROWS = 4096  # fewer are not worth sorting
-BLOCK_ROWS = 2**22  # the more rows share a cell's tables the better
-BLOCK_BYTES = 4  # a row's place in a cell
-FEWEST_TREES = 10  # fewer are not worth tables
 NODE_BYTES = 2 + 8 + 4  # feature, threshold, right child
 TREE_BYTES = 8 + 8  # start, weight
 
@@ -269,11 +266,11 @@ class ForestPredictor:
 
     def block_rows(self, mode: str) -> int:
         """Return how many rows a block should have at best, 0 where ``predict`` is as good."""
-        return BLOCK_ROWS if mode in IN_BLOCKS and len(self.shapes) >= FEWEST_TREES else 0
+        return box_sums.BLOCK_ROWS if mode in IN_BLOCKS and len(self.shapes) >= box_sums.FEWEST_TREES else 0
 
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in a block besides features and result."""
-        return BLOCK_BYTES
+        return box_sums.ROW_BYTES
 
     def model_bytes(self) -> int:
         """Return the bytes that the model and its boxes take in every process."""
