@@ -2,8 +2,8 @@
 
 The images are VRTs blown up from the six bands of the North Carolina scene; the forest has 5 trees of 64 leaves, too
 few for blocks and for other processes, or as many as are wished.
-Counted is the resident memory of the process and its children together, looked at five times a second: what they share,
-libraries for a part, counts for each.
+Counted is the resident memory of the process and its children together, looked at five times a second: libraries count
+for each of them, a block of pixels that they share once.
 
     python3 benchmarks/classify_memory.py [--side 2000 8000] [--trees 5] [--missing]
 
@@ -97,16 +97,20 @@ def peak(image: str, forest: str, target: Path) -> tuple[float, float]:
 
 def resident_bytes(process: int) -> int:
     """Return the resident memory of *process* and all that descend from it; one that ends meanwhile has none."""
-    pages, parents = {}, {}
+    memory, parents = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()  # from the third on: the state
-            parents[int(folder.name)], pages[int(folder.name)] = int(fields[1]), int(fields[21])
+        with contextlib.suppress(OSError, ValueError):
+            lines = (folder / "status").read_text("utf-8").splitlines()
+            status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+            parents[int(folder.name)] = int(status["PPid"][0])
+            memory[int(folder.name)] = [int(status.get(f"Rss{kind}", ["0"])[0]) for kind in ("Anon", "File", "Shmem")]
     family, found = {process}, 0
     while len(family) > found:
         found = len(family)
         family |= {child for child, parent in parents.items() if parent in family}
-    return sum(pages.get(member, 0) for member in family) * os.sysconf("SC_PAGE_SIZE")
+    own = [memory[member] for member in family if member in memory]
+    shared = max((kinds[2] for kinds in own), default=0)
+    return 1024 * (shared + sum(kinds[0] + kinds[1] for kinds in own))
 
 
 def main() -> None:

@@ -65,10 +65,11 @@ def plain_vote(forest, features: np.ndarray) -> np.ndarray:
 
 def row_ways(forest, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what the predictor itself says, in *forest*'s own process or with helpers, with the name of the way."""
-    from rasterml.engine.block_prediction import Work, predict_block, predict_piece
+    from rasterml.engine.block_prediction import Work, predict_block, take_step
     from rasterml.engine.learners import CLASSIFICATION
     from rasterml.engine.predictors import never_stop
     from rasterml.engine.processes import Crew
+    from rasterml.engine.shared_arrays import SharedArray
 
     predictor = forest.learner.load_predictor(forest)
 
@@ -78,8 +79,10 @@ def row_ways(forest, features: np.ndarray, wanted: list[str]) -> Iterator[tuple[
             return way, np.concatenate(list(pool.map(lambda part: predict(part, CLASSIFICATION, never_stop)[0], parts)))
 
     def block(rows: np.ndarray, threads: int, processes: int) -> np.ndarray:
-        with Crew(predict_piece, Work(forest, CLASSIFICATION, predictor), threads, processes) as crew:
-            return predict_block(crew, rows, never_stop)[0]
+        shared = SharedArray.empty(rows.shape, rows.dtype)
+        shared.values[:] = rows
+        with Crew(take_step, Work(forest, CLASSIFICATION, predictor), threads, processes) as crew:
+            return predict_block(crew, shared, never_stop)[0]
 
     if "predict" in wanted:
         yield walk("tree walk by scikit-learn", predictor.predict)

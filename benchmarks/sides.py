@@ -69,7 +69,9 @@ def gdal_copy(image: str, model: str, output: str, threads: int) -> None:
     from osgeo import gdal
 
     dataset = gdal.Open(image)
-    target = _create(output, dataset, ["TILED=YES", "COMPRESS=DEFLATE", f"NUM_THREADS={threads}"], 1, gdal.GDT_Byte)
+    target = _create(
+        output, dataset, ["TILED=YES", "COMPRESS=DEFLATE", "ZLEVEL=3", f"NUM_THREADS={threads}"], 1, gdal.GDT_Byte
+    )
     for row, column, rows, columns in _windows(dataset, (TILE, dataset.RasterXSize)):
         values = dataset.ReadAsArray(column, row, columns, rows)
         target.GetRasterBand(1).WriteArray((values[0].astype(np.float32) // 256).astype(np.uint8), column, row)

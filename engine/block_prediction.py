@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, Union
 
 import numpy as np
 
-from .cells import Asking, Cells
+from .cells import Cells, Span, slices, sorted_span
 from .models import Model
 from .predictors import checker, spans
 from .processes import Crew
+from .progress import Progress
+from .shared_arrays import SharedArray
 from .tree_apply import Check
+from .trees import Shape
 from .workers import ordered_map
 
 FEWEST_ROWS = 200_000  # fewer are not worth cells
@@ -34,46 +37,78 @@ class Work:
         self.predictor.prepare(self.mode)
 
 
-class Piece(NamedTuple):
-    """Rows to predict: float32 (rows, predictors), cell by cell, and how many each cell has (None: no cells)."""
+class Sorting:
+    """The step that puts the *rows* of *block* into the cells of *tree*."""
 
-    features: np.ndarray
-    sizes: list[int] | None
+    def __init__(self, block: SharedArray, tree: Shape, rows: slice) -> None:
+        self.block, self.tree, self.rows = block, tree, rows
 
-
-def predict_piece(work: Work, piece: Piece, stop: threading.Event) -> np.ndarray:
-    """Return the predictions of a piece, (bands, rows)."""
-    if piece.sizes is None:
-        return work.predictor.predict(piece.features, work.mode, checker(stop))
-    return work.predictor.predict_cells(piece.features, piece.sizes, work.mode, checker(stop))
+    def take(self, work: Work, check: Check) -> Span:
+        return sorted_span(self.block.values, self.tree, self.rows, check)
 
 
-def predict_block(crew: Crew, features: np.ndarray, check: Check) -> np.ndarray:
-    """Return (bands, rows) for *features* (rows, predictors), as the predictor's ``predict`` does, bit for bit.
+class Piece:
+    """The step that predicts some *rows* of *block*: cell by cell, each with so many (*sizes*), or without cells."""
 
-    *crew* does `predict_piece` of a `Work`; *check* raises to stop it.
+    def __init__(self, block: SharedArray, rows: slice | np.ndarray, sizes: list[int] | None = None) -> None:
+        self.block, self.rows, self.sizes = block, rows, sizes
+
+    def __reduce__(self) -> tuple:
+        if self.block.is_shared:
+            return Piece, (self.block, self.rows, self.sizes)
+        return Piece, (SharedArray(self.features), slice(None), self.sizes)
+
+    @property
+    def features(self) -> np.ndarray:
+        """float32 (rows, predictors), in the order of *rows*."""
+        return self.block.values[self.rows] if isinstance(self.rows, slice) else self.block.values.take(self.rows, 0)
+
+    def take(self, work: Work, check: Check) -> np.ndarray:
+        """Return (bands, rows)."""
+        if self.sizes is None:
+            return work.predictor.predict(self.features, work.mode, check)
+        return work.predictor.predict_cells(self.features, self.sizes, work.mode, check)
+
+
+Step = Union[Sorting, Piece]
+
+
+def take_step(work: Work, step: Step, stop: threading.Event) -> Any:
+    """Return what *step* gives: the function of the crew that `predict_block` needs."""
+    return step.take(work, checker(stop))
+
+
+def predict_block(crew: Crew, block: SharedArray, check: Check) -> np.ndarray:
+    """Return (bands, rows) for the features *block* (rows, predictors), as ``predict`` does, bit for bit.
+
+    *crew* does `take_step` of a `Work`; *check* raises to stop it.
     """
     predictor, mode = crew.job.predictor, crew.job.mode
-    bands = len(predictor.bands(mode))
+    bands, rows = len(predictor.bands(mode)), len(block)
     kind = np.int32 if predictor.gives_classes(mode) else np.float32
-    result: np.ndarray = np.empty((bands, len(features)), dtype=kind)
-    if len(features) < FEWEST_ROWS or not predictor.block_rows(mode):
-        slices = list(spans(len(features), bands))
-        pieces: Iterator[Piece] = (Piece(features[span], None) for span in slices)
-        for span, values in zip(slices, ordered_map(crew, pieces, crew.seats, Asking(check))):
-            result[:, span] = values
-        return result
-    cells = predictor.cells(features, mode, crew.seats, check)
-    ranges = cells.pieces(max(-(-cells.sizes.size // CELLS_A_PIECE), PIECES_A_SEAT * crew.seats))
-    pieces = (_piece(features, cells, each) for each in ranges)
-    for each, values in zip(ranges, ordered_map(crew, pieces, crew.seats, Asking(check))):
-        result[:, _rows(cells, each)] = values
+    result: np.ndarray = np.empty((bands, rows), dtype=kind)
+    if rows < FEWEST_ROWS or not predictor.block_rows(mode):
+        pieces = [Piece(block, span) for span in spans(rows, bands)]
+    else:
+        tree = predictor.cell_tree(block.values, mode, check)
+        steps = [Sorting(block, tree, some) for some in slices(rows)]
+        cells = Cells(list(_taken(crew, steps, check)))
+        count = max(-(-cells.sizes.size // CELLS_A_PIECE), PIECES_A_SEAT * crew.seats)
+        pieces = [Piece(block, *piece) for piece in cells.pieces(count)]
+    for piece, values in zip(pieces, _taken(crew, pieces, check)):
+        result[:, piece.rows] = values
     return result
 
 
-def _piece(features: np.ndarray, cells: Cells, some: range) -> Piece:
-    return Piece(features.take(_rows(cells, some), axis=0), cells.sizes[some.start : some.stop].tolist())
+def _taken(crew: Crew, steps: Iterable[Step], check: Check) -> Iterator[Any]:
+    return ordered_map(crew, steps, crew.seats, Asking(check))
 
 
-def _rows(cells: Cells, some: range) -> np.ndarray:
-    return np.concatenate([cells.rows(cell) for cell in some])
+class Asking(Progress):
+    """Asks *check* whether to go on."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+
+    def check(self) -> None:
+        self._check()

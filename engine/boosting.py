@@ -14,7 +14,6 @@ import numpy as np
 
 from . import box_sums
 from .box_blocks import bytes_of_boxes
-from .cells import Cells
 from .errors import ModelFileError
 from .forest import NODE_BYTES, draw_bag
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
@@ -26,6 +25,7 @@ from .training import Fit, Samples, require_sklearn
 from .tree_apply import Check, leaf_appliers
 from .tree_arrays import check_forest, end_to_end, forest_shapes
 from .tree_text import bare_text
+from .trees import Shape
 from .workers import ordered_map
 
 LEAST_SQUARES, LEAST_ABSOLUTE_DEVIATION, HUBER = LOSSES = ("LeastSquares", "LeastAbsoluteDeviation", "Huber")
@@ -280,12 +280,12 @@ class BoostingPredictor:
         return bytes_of_boxes(self.shapes, self.model)
 
     def prepare(self, mode: str) -> None:
-        """Make ready what `cells` and `predict_cells` need."""
+        """Make ready what `cell_tree` and `predict_cells` need."""
         self._sums(never_stop)
 
-    def cells(self, features: np.ndarray, mode: str, threads: int, check: Check) -> Cells:
-        """Put the rows of a block into cells of rows with like values, for `predict_cells`."""
-        return self._sums(check).cells(features, threads, check)
+    def cell_tree(self, features: np.ndarray, mode: str, check: Check) -> Shape:
+        """Return the tree whose leaves are cells of rows with like values, for `predict_cells`."""
+        return self._sums(check).cell_tree(features, check)
 
     def predict_cells(self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Check) -> np.ndarray:
         """Return what `predict` does for *features*, cell by cell with *sizes* rows each."""

@@ -7,7 +7,7 @@ from typing import Iterator, NamedTuple, Sequence
 import numpy as np
 
 from .box_forest import Box, BoxForest, Leaves, taken, touched
-from .cells import MOST_CELLS, SAMPLE, Cells, grow_cells
+from .cells import MOST_CELLS, SAMPLE, grow_cells
 from .models import Model
 from .tree_apply import Check
 from .trees import Shape
@@ -65,9 +65,16 @@ class BoxBlocks:
             self.groups.append(Group(BoxForest(group, labels[leaf : leaf + leaves], predictors), tree, leaf))
             tree, leaf = tree + len(group), leaf + leaves
 
-    def cells(self, features: np.ndarray, cell_rows: int, threads: int, check: Check) -> Cells:
-        """Put *features*, float32 (rows, predictors), finite, into cells of about *cell_rows* rows."""
-        return Cells(features, self._cell_tree(features, cell_rows, check), threads, check)
+    def cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
+        """Return the tree whose leaves are cells of about *cell_rows* of *features*, float32 (rows, predictors)."""
+        size = min(SAMPLE, len(features))
+        sample = np.ascontiguousarray(features[np.arange(size) * len(features) // size].T)
+        positions = np.zeros(sample.shape)
+        for forest, _, _ in self.groups:
+            for band, (thresholds, below) in enumerate(zip(forest.thresholds, forest.splits_below)):
+                check()
+                positions[band] += below[np.searchsorted(thresholds, sample[band])]
+        return grow_cells(sample, positions, min(MOST_CELLS, -(-len(features) // cell_rows)), check)
 
     def reached(
         self, features: np.ndarray, sizes: Sequence[int], check: Check
@@ -86,16 +93,6 @@ class BoxBlocks:
             found.append(Reached(group, numbers, taken(leaves, numbers)))
         for rows in places:
             yield rows, CellRows(features[rows].T), found
-
-    def _cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
-        size = min(SAMPLE, len(features))
-        sample = np.ascontiguousarray(features[np.arange(size) * len(features) // size].T)
-        positions = np.zeros(sample.shape)
-        for forest, _, _ in self.groups:
-            for band, (thresholds, below) in enumerate(zip(forest.thresholds, forest.splits_below)):
-                check()
-                positions[band] += below[np.searchsorted(thresholds, sample[band])]
-        return grow_cells(sample, positions, min(MOST_CELLS, -(-len(features) // cell_rows)), check)
 
 
 def _grouped(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:

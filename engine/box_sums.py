@@ -18,7 +18,6 @@ import numpy as np
 from .box_bands import BITS, agreeing, edges_of_leaves, table_of_leaves
 from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_forest import Box, taken
-from .cells import Cells
 from .tree_apply import Check
 from .trees import Shape
 
@@ -102,9 +101,9 @@ class BoxSums:
         self.blocks = BoxBlocks(shapes, np.zeros(leaves, dtype=np.uint16), predictors, check)
         self.cell_rows = max(CELL_ROWS, min(MORE_CELL_ROWS, CELL_ROWS * SMALL_TREE * self.trees // leaves))
 
-    def cells(self, features: np.ndarray, threads: int, check: Check) -> Cells:
-        """Put *features*, float32 (rows, predictors), finite, into cells for `fill`."""
-        return self.blocks.cells(features, self.cell_rows, threads, check)
+    def cell_tree(self, features: np.ndarray, check: Check) -> Shape:
+        """Return the tree of the cells of *features*, float32 (rows, predictors), finite, for `fill`."""
+        return self.blocks.cell_tree(features, self.cell_rows, check)
 
     def fill(
         self,

@@ -13,7 +13,6 @@ import numpy as np
 
 from .box_blocks import BoxBlocks, CellRows, Reached
 from .box_tables import Counter
-from .cells import Cells
 from .tree_apply import Check
 from .trees import Shape
 
@@ -34,9 +33,9 @@ class BoxVoter:
         self.trees, self.classes = len(shapes), classes
         self.boxes = BoxBlocks(shapes, labels, predictors, check)
 
-    def cells(self, features: np.ndarray, threads: int, check: Check) -> Cells:
-        """Put *features*, float32 (rows, predictors), finite, into cells for `winners`."""
-        return self.boxes.cells(features, CELL_ROWS, threads, check)
+    def cell_tree(self, features: np.ndarray, check: Check) -> Shape:
+        """Return the tree of the cells of *features*, float32 (rows, predictors), finite, for `winners`."""
+        return self.boxes.cell_tree(features, CELL_ROWS, check)
 
     def winners(self, features: np.ndarray, sizes: Sequence[int], walk: Vote, check: Check) -> np.ndarray:
         """Return the position of the class with most votes for each row, the lowest of equal ones: uint16 (rows,).

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, NamedTuple, TypeVar
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from .predictors import checker
-from .progress import Progress
 from .tree_apply import Check, rounded_down
 from .trees import Shape
-from .workers import ordered_map
 
 SAMPLE = 65_536  # rows that the tree is built on
-ROWS_AT_ONCE = 2**18  # that are put into cells by one thread
+ROWS_AT_ONCE = 2**18  # that are put into cells in one go
 MOST_CELLS = 2**14  # few enough for uint16, and for the sample
-
-Item = TypeVar("Item")
-
-
-def in_threads(function: Callable[[Item, Check], None], items: Iterable[Item], threads: int, check: Check) -> None:
-    """Call ``function(item, check)`` for all *items*, as `ordered_map` does; *check* raises to stop them all."""
-    for _ in ordered_map(lambda item, stop: function(item, checker(stop)), items, threads, Asking(check)):
-        pass
-
-
-class Asking(Progress):
-    """Asks *check* whether to go on."""
-
-    def __init__(self, check: Check) -> None:
-        self._check = check
-
-    def check(self) -> None:
-        self._check()
 
 
 def grow_cells(sample: np.ndarray, positions: np.ndarray, cells: int, check: Check) -> Shape:
@@ -76,12 +55,23 @@ def grow_cells(sample: np.ndarray, positions: np.ndarray, cells: int, check: Che
     return Shape(np.array(feature, np.int32), np.array(threshold), np.array(right, np.int32))
 
 
-class _Span(NamedTuple):
-    """Some consecutive rows: *order* puts them cell by cell, cell i begins at *starts*[i]."""
+class Span(NamedTuple):
+    """Some consecutive rows of a block: *order*, their numbers cell by cell; cell i begins at *starts*[i]."""
 
-    first: int
     order: np.ndarray
     starts: np.ndarray
+
+
+def sorted_span(features: np.ndarray, tree: Shape, rows: slice, check: Check) -> Span:
+    """Put the *rows* of *features*, float32 (rows, bands), into the leaves of *tree*."""
+    parts = _parts(features[rows], tree, check)
+    bounds = np.cumsum([0, *(part.size for part in parts)])
+    return Span(np.concatenate(parts).astype(np.uint32) + np.uint32(rows.start), bounds)
+
+
+def slices(rows: int) -> list[slice]:
+    """Return the slices of *rows* rows that are put into cells one by one."""
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)]
 
 
 def _parts(features: np.ndarray, tree: Shape, check: Check) -> list[np.ndarray]:
@@ -102,32 +92,23 @@ def _parts(features: np.ndarray, tree: Shape, check: Check) -> list[np.ndarray]:
 
 
 class Cells:
-    """The rows of every cell of a block; *sizes* (cells,) are their numbers."""
+    """All rows of a block cell by cell: *order* (rows,) are their numbers, *sizes* (cells,) how many each cell has."""
 
-    def __init__(self, features: np.ndarray, tree: Shape, threads: int, check: Check) -> None:
-        """*features* is float32 (rows, bands)."""
-        starts = range(0, len(features), ROWS_AT_ONCE)
-        spans: list[_Span | None] = [None] * len(starts)
-
-        def sort(number: int, check: Check) -> None:
-            first = starts[number]
-            parts = _parts(features[first : first + ROWS_AT_ONCE], tree, check)
-            bounds = np.cumsum([0, *(part.size for part in parts)])
-            spans[number] = _Span(first, np.concatenate(parts).astype(np.uint32), bounds)
-
-        in_threads(sort, range(len(starts)), threads, check)
-        self._spans = [span for span in spans if span is not None]
-        self.sizes = np.sum([np.diff(span.starts) for span in self._spans], axis=0)
-
-    def rows(self, cell: int) -> np.ndarray:
-        """Return the numbers of the rows in *cell*, int64, ascending."""
-        return np.concatenate(
-            [span.order[span.starts[cell] : span.starts[cell + 1]] + np.int64(span.first) for span in self._spans]
+    def __init__(self, spans: Sequence[Span]) -> None:
+        """*spans* are the rows of the block, in order, put into the leaves of one tree; a cell's rows ascend."""
+        self.sizes = np.sum([np.diff(span.starts) for span in spans], axis=0)
+        bounds = [np.stack((span.starts[:-1], span.starts[1:]), axis=1).tolist() for span in spans]
+        self.order = np.concatenate(
+            [span.order[first:last] for cell in zip(*bounds) for span, (first, last) in zip(spans, cell)]
         )
 
-    def pieces(self, count: int) -> list[range]:
-        """Return about *count* ranges of cells with like numbers of rows, without the empty ends."""
-        before = np.cumsum(self.sizes) - self.sizes
-        number = before * count // max(1, int(self.sizes.sum()))
+    def pieces(self, count: int) -> list[tuple[np.ndarray, list[int]]]:
+        """Return rows and sizes of about *count* runs of cells with like numbers of rows."""
+        ends = np.cumsum(self.sizes)
+        number = (ends - self.sizes) * count // max(1, self.order.size)
         bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), self.sizes.size]
-        return [range(first, last) for first, last in zip(bounds[:-1], bounds[1:])]
+        rows = [0, *(int(ends[last - 1]) for last in bounds[1:])]
+        return [
+            (self.order[rows[i] : rows[i + 1]], self.sizes[bounds[i] : bounds[i + 1]].tolist())
+            for i in range(len(rows) - 1)
+        ]

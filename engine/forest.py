@@ -13,7 +13,6 @@ import numpy as np
 from . import box_sums, trees
 from .box_blocks import bytes_of_boxes
 from .box_votes import BoxVoter
-from .cells import Cells
 from .errors import ModelFileError, SettingError
 from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, RAW, RAW_REGRESSION, REGRESSION
@@ -277,12 +276,12 @@ class ForestPredictor:
         return bytes_of_boxes(self.shapes, self.model)
 
     def prepare(self, mode: str) -> None:
-        """Make ready what `cells` and `predict_cells` need."""
+        """Make ready what `cell_tree` and `predict_cells` need."""
         self._boxes(mode, never_stop)
 
-    def cells(self, features: np.ndarray, mode: str, threads: int, check: Check) -> Cells:
-        """Put the rows of a block into cells of rows with like values, for `predict_cells`."""
-        return self._boxes(mode, check).cells(features, threads, check)
+    def cell_tree(self, features: np.ndarray, mode: str, check: Check) -> trees.Shape:
+        """Return the tree whose leaves are cells of rows with like values, for `predict_cells`."""
+        return self._boxes(mode, check).cell_tree(features, check)
 
     def predict_cells(self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Check) -> np.ndarray:
         """Return what `predict` does for *features*, cell by cell with *sizes* rows each."""

@@ -46,8 +46,8 @@ class BlockPredictor(Predictor, Protocol):
     def prepare(self, mode: str) -> None:
         """Make ready what the first call of the other two would have to wait for."""
 
-    def cells(self, features: np.ndarray, mode: str, threads: int, check: Callable[[], None]) -> Any:
-        """Return the `cells.Cells` in which the rows of a block, (rows, predictors), are best predicted together."""
+    def cell_tree(self, features: np.ndarray, mode: str, check: Callable[[], None]) -> Any:
+        """Return the `trees.Shape` whose leaves are cells that *features* (rows, predictors) are best predicted in."""
 
     def predict_cells(
         self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Callable[[], None]

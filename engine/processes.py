@@ -89,9 +89,7 @@ class _Helper:
         threading.Thread(target=self._start, args=(function, job), daemon=True).start()
 
     def ask(self, item: Any, stop: threading.Event) -> tuple[Any] | None:
-        """Return the result in a tuple, None when it cannot be had here; raises `Canceled` once *stop* is set."""
-        while not self._settled.wait(POLL_SECONDS):
-            _check(stop)
+        """Return the result in a tuple, None when it cannot be had (yet); raises `Canceled` once *stop* is set."""
         connection = self._connection
         if connection is None:
             return None

@@ -8,7 +8,7 @@ from typing import Any, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
-from .block_prediction import Work, predict_block, predict_piece
+from .block_prediction import Work, predict_block, take_step
 from .cluster import cluster_map
 from .images import Image
 from .journal import Journal
@@ -18,11 +18,13 @@ from .predictors import checker, spans
 from .processes import Crew
 from .progress import Progress
 from .sample_types import SampleType
+from .shared_arrays import SharedArray
 from .tile_plan import Plan
 from .tiles import Window
 from .workers import ordered_map, thread_count
 
 LEAST_BATCHES = 16  # for a cluster, whose workers shall all have something to do
+NOTHING = SharedArray(np.empty((0, 0), np.float32))
 BATCH_PIXELS = 2**18  # of a cluster's task where the predictor has no wish
 
 
@@ -129,7 +131,8 @@ class Tiling:
         valid = block.valid if valid is None else block.valid & valid
         if not valid.any():
             return nothing
-        return Pixels(tile, valid, np.ascontiguousarray(block.values[:, valid].T))
+        values = block.values.reshape(self.image.bands, -1) if valid.all() else block.values[:, valid]
+        return Pixels(tile, valid, np.ascontiguousarray(values.T))
 
     def _unmasked(self, window: Window) -> np.ndarray | None:
         if self.mask is None:
@@ -160,7 +163,7 @@ class Tiling:
                         yield from block.results(self)
 
     def _crew(self, threads: int, processes: int) -> Crew:
-        return Crew(predict_piece, Work(self.model, self.mode, self.predictor), threads, processes)
+        return Crew(take_step, Work(self.model, self.mode, self.predictor), threads, processes)
 
     def _gathered(self, reads: Iterable[Pixels], tiles: int, steps: Steps) -> Iterator[_Block]:
         yield _Block(0, self.image.bands)  # during which the predictor makes itself ready
@@ -205,7 +208,7 @@ class _Block:
 
     def __init__(self, most: int, bands: int) -> None:
         """*most* rows and a few times as many pixels have room."""
-        self._features = np.empty((most, bands), np.float32)
+        self._features = SharedArray.empty((most, bands), np.float32)
         self._values: np.ndarray = np.empty((0, 0), np.float32)
         self._valid: list[np.ndarray | None] = []
         self._most, self._rows, self._pixels = most, 0, 0
@@ -216,14 +219,14 @@ class _Block:
 
     def add(self, pixels: Pixels) -> None:
         rows = len(pixels.features)
-        self._features[self._rows : self._rows + rows] = pixels.features
+        self._features.values[self._rows : self._rows + rows] = pixels.features
         self._valid.append(pixels.valid)
         self._rows += rows
         self._pixels += pixels.tile.rows * pixels.tile.columns
 
     def predict(self, crew: Crew, stop: threading.Event) -> _Block:
         """Put the predictions in the place of the features, and return the block."""
-        features, self._features = self._features[: self._rows], np.empty((0, 0), np.float32)
+        features, self._features = self._features.first(self._rows), NOTHING
         if len(features):
             self._values = predict_block(crew, features, checker(stop))
         else:

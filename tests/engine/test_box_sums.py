@@ -1,4 +1,4 @@
-"""Box sums give what walking the trees gives, bit for bit, however rows, trees and threads are cut up."""
+"""Box sums give what walking the trees gives, bit for bit, however rows and trees are cut up."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def finish(model: Model, mode: str):
     return lambda sums: sums[0].max(axis=1).astype(np.float32)[np.newaxis]
 
 
-def filled(sums: BoxSums, features, finish, walk, bands=1, kind=np.float32, threads=2, check=check) -> np.ndarray:
+def filled(sums: BoxSums, features, finish, walk, bands=1, kind=np.float32, check=check) -> np.ndarray:
     def predict(some: np.ndarray, sizes: list[int]) -> np.ndarray:
         return sums.fill(np.full((bands, len(some)), 99, dtype=kind), some, sizes, finish, walk, check)
 
-    return cell_by_cell(sums, features, predict, threads, check)
+    return cell_by_cell(sums, features, predict, check)
 
 
-def boxed(model: Model, mode: str, features: np.ndarray, threads: int = 2, cell_rows: int = 300) -> np.ndarray:
+def boxed(model: Model, mode: str, features: np.ndarray, cell_rows: int = 300) -> np.ndarray:
     sums, walker = forest_sums(model), ForestPredictor(model)
     sums.cell_rows = cell_rows
     return filled(
         sums, features, finish(model, mode), lambda some, check: walker.predict(some, mode, check),
-        bands=len(walker.bands(mode)), threads=threads,
+        bands=len(walker.bands(mode)),
     )  # fmt: skip
 
 
@@ -116,14 +116,14 @@ def test_small_tables_and_groups_give_the_same(kind, mode, monkeypatch):
 
 
 @each_case
-def test_order_of_rows_and_number_of_threads_do_not_matter(kind, mode, monkeypatch):
+def test_order_of_rows_does_not_matter(kind, mode, monkeypatch):
     monkeypatch.setattr(box_sums, "WALK", ALWAYS)
     model, features = small_forest(kind), pixels()
     order = np.random.default_rng(3).permutation(len(features))
 
-    whole = boxed(model, mode, features, threads=1)
+    whole = boxed(model, mode, features)
 
-    assert same_bits(boxed(model, mode, features[order], threads=3), whole[:, order])
+    assert same_bits(boxed(model, mode, features[order]), whole[:, order])
     assert same_bits(boxed(model, mode, features[:700]), whole[:, :700])
     assert same_bits(boxed(model, mode, features[:1]), whole[:, :1])
 

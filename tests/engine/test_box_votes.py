@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blocks import block_of, cell_by_cell, nothing
+from blocks import block_of, cell_by_cell, in_cells, nothing
 from rasterml.engine import block_prediction, box_bands, box_blocks, box_tables, box_votes, cells
 from rasterml.engine.box_tables import Counter
 from rasterml.engine.box_votes import BoxVoter
@@ -22,8 +22,8 @@ from rasterml.engine.trees import Shape
 from small_models import make_samples, small_forest
 
 
-def winners_of(voter: BoxVoter, features, walk, threads=2, check=nothing) -> np.ndarray:
-    return cell_by_cell(voter, features, lambda some, sizes: voter.winners(some, sizes, walk, check), threads, check)
+def winners_of(voter: BoxVoter, features, walk, check=nothing) -> np.ndarray:
+    return cell_by_cell(voter, features, lambda some, sizes: voter.winners(some, sizes, walk, check), check)
 
 
 def never(features, check):
@@ -104,14 +104,13 @@ def test_winners_are_those_of_walking_every_tree(kind, rows, small_cells):
     features = ROWS[rows](generator, (4000, predictors)).astype(np.float32)
     shapes, labels = random_forest(generator, trees, leaves, predictors, classes, features.ravel().astype(float))
 
-    winners = winners_of(BoxVoter(shapes, labels, predictors, classes, nothing), features, never, 2)
+    winners = winners_of(BoxVoter(shapes, labels, predictors, classes, nothing), features, never)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, classes))
 
 
 @pytest.mark.parametrize("layers", [(1,), (2, 1), (4, 2, 1)])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_rows_may_come_in_any_order_and_number(threads, layers, small_cells, monkeypatch):
+def test_rows_may_come_in_any_order_and_number(layers, small_cells, monkeypatch):
     monkeypatch.setattr(box_tables, "LAYERS", layers)
     generator = np.random.default_rng(4)
     features = generator.normal(0, 3, (5000, 3)).astype(np.float32)
@@ -121,7 +120,7 @@ def test_rows_may_come_in_any_order_and_number(threads, layers, small_cells, mon
 
     for size in (1, 17, 999, 5000):
         order = generator.permutation(5000)[:size]
-        assert np.array_equal(winners_of(voter, features[order], never, threads), expected[order])
+        assert np.array_equal(winners_of(voter, features[order], never), expected[order])
 
 
 def stump(threshold: float) -> Shape:
@@ -144,7 +143,7 @@ def test_rows_that_are_decided_are_not_counted_further(small_cells, monkeypatch)
     for thresholds, wanted in (((4, 4, 4, 1, 7), [10, 10, 10]), ((4, 1, 7, 4, 4), [10, 10, 10, 6])):
         rows.clear()
         voter = BoxVoter([stump(threshold) for threshold in thresholds], np.array([1, 2] * 5), 1, 3, nothing)
-        assert winners_of(voter, features, never, 1).tolist() == expected
+        assert winners_of(voter, features, never).tolist() == expected
         assert rows == wanted
 
 
@@ -156,7 +155,7 @@ def test_equal_votes_stay_open_until_the_last_tree(small_cells, monkeypatch):
 
     voter = BoxVoter([leaf, leaf, leaf, stump(4)], np.array([1, 1, 0, 0, 1]), 1, 2, nothing)
 
-    winners = winners_of(voter, features, never, 1)
+    winners = winners_of(voter, features, never)
 
     assert winners.tolist() == [0] * 5 + [1] * 5
 
@@ -166,7 +165,7 @@ def test_bands_that_no_tree_asks_do_not_matter(small_cells):
     features = generator.normal(size=(3000, 5)).astype(np.float32)
     shapes, labels = random_forest(generator, 20, 30, 2, 3, features.ravel().astype(float))
 
-    winners = winners_of(BoxVoter(shapes, labels, 5, 3, nothing), features, never, 1)
+    winners = winners_of(BoxVoter(shapes, labels, 5, 3, nothing), features, never)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 3))
 
@@ -183,7 +182,7 @@ def test_trees_are_walked_where_a_cell_has_too_many_leaves(small_cells, monkeypa
         walked.append(len(some))
         return plain_winners(shapes, labels, some, 4)
 
-    winners = winners_of(BoxVoter(shapes, labels, 3, 4, nothing), features, walk, 1)
+    winners = winners_of(BoxVoter(shapes, labels, 3, 4, nothing), features, walk)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 4))
     assert 0 < sum(walked) < 6000
@@ -196,25 +195,32 @@ def test_rows_are_put_into_the_leaf_that_their_values_lead_to():
     )
     features = np.array([[9, 1], [7, 3], [8, 2.5], [8, 3], [0, 9], [1, 2]], dtype=np.float32)
 
-    block = cells.Cells(features, tree, 1, nothing)
+    block = in_cells(features, tree)
 
-    assert [block.rows(cell).tolist() for cell in range(3)] == [[0, 2, 5], [1, 4], [3]]
+    assert block.order.tolist() == [0, 2, 5, 1, 4, 3]
     assert block.sizes.tolist() == [3, 2, 1]
 
 
-def test_cells_hold_every_row_once():
+def test_cells_hold_every_row_once(monkeypatch):
     generator = np.random.default_rng(1)
     features = generator.integers(0, 9, (5000, 2)).astype(np.float32)
     tree = cells.grow_cells(np.ascontiguousarray(features.T), features.T.astype(float), 20, nothing)
-    block = cells.Cells(features, tree, 2, nothing)
+    whole = in_cells(features, tree)
+    monkeypatch.setattr(cells, "ROWS_AT_ONCE", 1024)
+    block = in_cells(features, tree)
 
-    rows = [block.rows(cell) for cell in range(block.sizes.size)]
-
-    assert sorted(np.concatenate(rows).tolist()) == list(range(5000))
-    assert [len(some) for some in rows] == block.sizes.tolist()
-    assert 10 <= len(rows) <= 40
+    assert np.array_equal(block.order, whole.order) and np.array_equal(block.sizes, whole.sizes)
+    assert sorted(block.order.tolist()) == list(range(5000))
+    assert 10 <= block.sizes.size <= 40
+    for rows in np.split(block.order.astype(int), np.cumsum(block.sizes)[:-1]):
+        assert (np.diff(rows) > 0).all()
+        assert len(np.unique(features[rows], axis=0)) < 81
     for count in (1, 3, 1000):
-        assert [cell for piece in block.pieces(count) for cell in piece] == list(range(len(rows)))
+        pieces = block.pieces(count)
+        assert np.array_equal(np.concatenate([rows for rows, _ in pieces]), block.order)
+        assert [size for _, sizes in pieces for size in sizes] == block.sizes.tolist()
+        assert [len(rows) for rows, _ in pieces] == [sum(sizes) for _, sizes in pieces]
+        assert len(pieces) <= count
 
 
 def test_equal_rows_are_one_cell():
@@ -334,13 +340,14 @@ root, path = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("rasterml", root + "/__init__.py", submodule_search_locations=[root])
 module = sys.modules["rasterml"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from rasterml.engine.block_prediction import FEWEST_ROWS, Work, predict_block, predict_piece
+from rasterml.engine.block_prediction import FEWEST_ROWS, Work, predict_block, take_step
 from rasterml.engine.models import load_model
 from rasterml.engine.processes import Crew
+from rasterml.engine.shared_arrays import SharedArray
 model = load_model(path)
 rows = np.random.default_rng(0).normal(50, 30, (FEWEST_ROWS, 3)).astype(np.float32)
-with Crew(predict_piece, Work(model, model.mode), 2, 2) as crew:
-    predict_block(crew, rows, lambda: None)
+with Crew(take_step, Work(model, model.mode), 2, 2) as crew:
+    predict_block(crew, SharedArray(rows), lambda: None)
 assert not {"sklearn", "scipy"} & set(sys.modules)
 """
     root = Path(__file__).resolve().parents[2]
@@ -358,7 +365,7 @@ def test_canceled_block_stops(small_cells):
         raise Canceled()
 
     with pytest.raises(Canceled):
-        winners_of(voter, features, never, 2, cancel)
+        winners_of(voter, features, never, cancel)
 
 
 @pytest.mark.parametrize("pairs", [2600, 70_000])
@@ -367,6 +374,6 @@ def test_thousands_of_votes_for_one_class_overflow_nothing(pairs):
     labels = np.array([1, 2] * pairs)
     features = (np.arange(3000) % 2).astype(np.float32)[:, np.newaxis]
 
-    winners = winners_of(BoxVoter([stump(0.5)] * pairs, labels, 1, 3, nothing), features, never, 1)
+    winners = winners_of(BoxVoter([stump(0.5)] * pairs, labels, 1, 3, nothing), features, never)
 
     assert winners.tolist() == [1, 2] * 1500

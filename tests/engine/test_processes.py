@@ -57,6 +57,14 @@ def test_all_processes_do_items_and_results_keep_their_order(count):
     assert not any(alive(process) for process in workers - {os.getpid()})
 
 
+def test_nobody_waits_for_a_process_to_start(monkeypatch):
+    monkeypatch.setattr(processes._Helper, "_start", lambda *_: None)
+    with Crew(crew_jobs.add, Job(5), threads=2, processes=2) as crew:
+        assert [(number, process) for number, process, _ in run(crew)] == [
+            (5 + item, os.getpid()) for item in range(20)
+        ]
+
+
 def test_one_process_means_threads_in_this_one():
     with Crew(crew_jobs.add, Job(1), threads=3, processes=1) as crew:
         assert crew.seats == 3
@@ -87,7 +95,7 @@ def test_a_process_that_does_not_start_is_done_without(python, monkeypatch, capl
     monkeypatch.setattr(processes, "PROGRAM", "raise SystemExit")
     monkeypatch.setattr(processes, "_python", lambda: python)
     with Crew(crew_jobs.add, Job(3), 2, 2) as crew:
-        assert {process for _, process, _ in run(crew)} == {os.getpid()}
+        assert {process for _, process, _ in run(settled(crew))} == {os.getpid()}
     assert "No other process helps" in caplog.text
 
 
@@ -111,7 +119,7 @@ def test_cancel_ends_the_processes_in_the_middle_of_an_item(tmp_path):
 
     progress = CanceledOnceBothWork()
     with pytest.raises(Canceled), Crew(crew_jobs.sleep_elsewhere, Job(0, str(tmp_path)), 2, 2) as crew:
-        run(crew, progress=progress)
+        run(settled(crew), progress=progress)
 
     assert time.monotonic() - progress.since < 1
     [word] = tmp_path.iterdir()

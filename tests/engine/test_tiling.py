@@ -19,6 +19,7 @@ from rasterml.engine.progress import Progress
 from rasterml.engine.tile_plan import Plan, plan
 from rasterml.engine.tiles import Window, iter_tiles
 from rasterml.engine.tiling import Tiling
+from rasterml.engine.trees import Shape
 from small_models import PREDICTORS, small_forest
 
 ROWS, COLUMNS = 150, 310
@@ -30,7 +31,6 @@ class InBlocks:
     def __init__(self, inner, rows: int, row_bytes: int = 0, before=lambda check: None) -> None:
         self.inner, self.rows, self.row_bytes, self.before = inner, rows, row_bytes, before
         self.calls: list[int] = []
-        self.threads: set[int] = set()
         self.model, self.prepare, self.bytes_of_model = inner.model, inner.prepare, 0
 
     def bands(self, mode):
@@ -48,11 +48,12 @@ class InBlocks:
     def model_bytes(self):
         return self.bytes_of_model
 
-    def cells(self, features, mode, threads, check):
+    def cell_tree(self, features, mode, check):
+        """Two cells: the rows up to the median of the first band, and the others."""
         assert features.flags.c_contiguous and features.dtype == np.float32 and np.isfinite(features).all()
         self.calls.append(len(features))
-        self.threads.add(threads)
-        return Halves(features)
+        threshold = np.array([np.median(features[:, 0]), 0, 0])
+        return Shape(np.array([0, -1, -1], np.int32), threshold, np.array([2, 0, 0], np.int32))
 
     def predict_cells(self, features, sizes, mode, check):
         assert sum(sizes) == len(features)
@@ -61,20 +62,6 @@ class InBlocks:
 
     def predict(self, features, mode, check):
         raise AssertionError("a predictor of blocks was asked for a tile")
-
-
-class Halves:
-    """Two cells: the rows with even numbers and those with odd ones."""
-
-    def __init__(self, features) -> None:
-        self.numbers = np.arange(len(features))
-        self.sizes = np.array([len(self.rows(0)), len(self.rows(1))])
-
-    def rows(self, cell):
-        return self.numbers[cell::2]
-
-    def pieces(self, count):
-        return [range(0, 1), range(1, 2)]
 
 
 class OneByOne(InBlocks):
@@ -146,7 +133,7 @@ def test_blocks_of_any_size_equal_tiles(kind, mode, rows, tile_size, threads, sc
 
     assert np.array_equal(read(tmp_path / "blocks.tif"), read(tmp_path / "tiles.tif"), equal_nan=True)
     assert counts == whole and counts.predicted == valid
-    assert sum(used.calls) == valid and used.threads == {threads}
+    assert sum(used.calls) == valid
     assert max(used.calls) <= max(rows, tile_size**2)
     if rows == 10**6:
         assert used.calls == [valid]  # one block for the whole map
@@ -267,9 +254,13 @@ def test_other_processes_predict_the_same(kind, mode, scene, tmp_path, monkeypat
     monkeypatch.setattr(box_votes, "CELL_ROWS", 300)
     monkeypatch.setattr(box_sums, "CELL_ROWS", 300)
     ask, answers = processes._Helper.ask, []
-    monkeypatch.setattr(
-        processes._Helper, "ask", lambda helper, *item: answers.append(ask(helper, *item)) or answers[-1]
-    )
+
+    def ask_once_started(helper, *item):
+        assert helper._settled.wait(60)
+        answers.append(ask(helper, *item))
+        return answers[-1]
+
+    monkeypatch.setattr(processes._Helper, "ask", ask_once_started)
 
     predict_image(Image([scene[0]]), model, str(tmp_path / "processes.tif"), mode, threads=2, tile_size=32)
 
