@@ -25,7 +25,7 @@ from .reducers import REDUCERS_BY_ID, TIME, Reducer
 from .scratch import Scratch
 from .sums import count_images
 from .tiles import Window, iter_tiles
-from .workers import ordered_map, thread_count
+from .workers import one_blas_thread, ordered_map, thread_count
 
 COUNT = "n"  # the last band: the number of images used
 VALUES_AT_ONCE = 2**20  # of all variables in one call of a kernel: few enough to stay near the processor
@@ -89,6 +89,7 @@ def regress_image(
     fitted = 0
     with (
         gdal_cache(cache_megabytes(memory_limit)),
+        one_blas_thread,
         RasterWriter(
             output, grid, [*names, COUNT], FLOAT, (), collection.paths, plan.block_side, threads=threads
         ) as writer,

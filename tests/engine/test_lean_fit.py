@@ -66,6 +66,36 @@ def test_lines_are_those_of_exact_fractions(kind):
         np.testing.assert_allclose(result.outputs[:, pixel], expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("kind", ["Byte", "Int8", "Int16", "UInt16"])
+@pytest.mark.parametrize("images", [8, 200, 5000])
+def test_sums_over_eight_images_are_exact_so_that_blas_may_add_in_any_order(kind, images):
+    generator = np.random.default_rng(5)
+    dtype = np.dtype(Band(1, "", kind, None, gdal.GMF_ALL_VALID).dtype)
+    limits = np.iinfo(dtype)
+    even, uneven = generator.uniform(-1, 1, images), 10.0 ** generator.uniform(-9, 3, images)
+    for x in (even, np.full(images, 1 - 2.0**-53), uneven):
+        rounded, factors, share = lean_fit._factors(x, dtype)
+        assert np.abs(rounded - x).max() <= np.abs(x).max() * images * 2.0**-49
+        np.testing.assert_array_equal(factors[0] + (factors[1] - 1) / share, rounded)
+        assert np.abs(factors[1] - 1).sum() * max(limits.max, -limits.min) <= 0.25
+        for y in (np.full(8, limits.min), np.full(8, limits.max), generator.integers(limits.min, limits.max, 8)):
+            for row in factors[:, :8]:
+                products = [Fraction(a) * int(b) for a, b in zip(row.tolist(), y)]
+                partial = [sum(products[first:last]) for first in range(8) for last in range(first + 1, 9)]
+                assert all(Fraction(float(each)) == each for each in partial)
+
+
+def test_a_slope_of_nearly_zero_keeps_its_digits():
+    times = 1990 + np.cumsum(np.random.default_rng(6).uniform(0.1, 0.2, 200))
+    values = np.random.default_rng(7).integers(0, 10_000, (200, 900)).astype(np.int16)
+    result = fit(times[np.newaxis], values, Band(1, "", "Int16", None, gdal.GMF_ALL_VALID))
+    expected = np.array([exact(times, pixel)[0] for pixel in values.T])
+
+    natural = values.std(axis=0) / times.std()
+    assert np.abs(expected / natural).min() < 1e-3
+    assert np.abs((result.outputs[0] - expected) / natural).max() < 3e-14
+
+
 def test_what_is_not_finite_is_a_gap_and_so_is_what_lies_within_gdals_reach_of_nodata():
     times = np.array([[0.0, 1, 2, 3, 4, 5]])
     values = np.array([[1, np.nan, 5, np.inf, np.nextafter(np.float32(-9999), np.float32(0)), 11]], np.float32).T
@@ -123,6 +153,16 @@ def test_a_constant_pixel_has_a_slope_of_zero(value):
 
     assert (result.outputs[0, 2:] == 0).all()
     np.testing.assert_allclose(result.outputs[1, 2:], np.float32(value), rtol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["Byte", "Int16", "UInt16"])
+def test_constant_whole_numbers_have_a_slope_of_zero(kind):
+    times, values, band = scene(kind, images=203, pixels=300)
+    values[values != TYPES[kind]] = 201
+    result = fit(times, values, band)
+
+    assert (result.outputs[0, 2:] == 0).all()
+    np.testing.assert_allclose(result.outputs[1, 2:], 201, rtol=1e-15)
 
 
 def test_a_trend_in_the_last_digits_of_large_numbers_is_found():
