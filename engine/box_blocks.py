@@ -30,6 +30,15 @@ class CellRows:
         self.lowest, self.highest = self.values.min(axis=1), self.values.max(axis=1)
 
 
+def cells_of(features: np.ndarray, sizes: Sequence[int]) -> Iterator[tuple[slice, CellRows]]:
+    """Yield where each cell of *features* (rows, predictors) stands, and its rows; *sizes* are their numbers."""
+    end = 0
+    for size in sizes:
+        rows, end = slice(end, end + size), end + size
+        if size:
+            yield rows, CellRows(features[rows].T)
+
+
 class Group(NamedTuple):
     """Some consecutive trees: the number of the first one, and of its first leaf among all, trees end to end."""
 
@@ -76,23 +85,14 @@ class BoxBlocks:
                 positions[band] += below[np.searchsorted(thresholds, sample[band])]
         return grow_cells(sample, positions, min(MOST_CELLS, -(-len(features) // cell_rows)), check)
 
-    def reached(
-        self, features: np.ndarray, sizes: Sequence[int], check: Check
-    ) -> Iterator[tuple[slice, CellRows, list[Reached]]]:
-        """Yield where each cell of *features* (rows, predictors) stands, its rows, and what any row may reach."""
-        ends = np.cumsum(sizes).tolist()
-        places = [slice(end - size, end) for size, end in zip(sizes, ends) if size]
-        if not places:
-            return
+    def reached(self, features: np.ndarray, check: Check) -> Iterator[Reached]:
+        """Yield of each group what any of *features* (rows, predictors) may reach: a forest's all leaves are many."""
         lowest, highest = features.min(axis=0), features.max(axis=0)
-        found = []
         for group in self.groups:
             check()
             leaves = group.forest.leaves
             numbers = touched(leaves, group.forest.box(lowest, highest))
-            found.append(Reached(group, numbers, taken(leaves, numbers)))
-        for rows in places:
-            yield rows, CellRows(features[rows].T), found
+            yield Reached(group, numbers, taken(leaves, numbers))
 
 
 def _grouped(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:

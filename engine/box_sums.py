@@ -16,7 +16,7 @@ from typing import Callable, Iterator, Sequence
 import numpy as np
 
 from .box_bands import BITS, agreeing, edges_of_leaves, table_of_leaves
-from .box_blocks import BoxBlocks, CellRows, Reached
+from .box_blocks import BoxBlocks, CellRows, Reached, cells_of
 from .box_forest import Box, taken
 from .tree_apply import Check
 from .trees import Shape
@@ -123,7 +123,8 @@ class BoxSums:
         walk : function (some features, check) -> (bands, some rows), the same tree by tree: it is asked where a cell
             has too many leaves
         """
-        for rows, cell, reached in self.blocks.reached(features, sizes, check):
+        reached = list(self.blocks.reached(features, check)) if len(features) else []
+        for rows, cell in cells_of(features, sizes):
             sums = self._sums(cell, reached, check)
             result[:, rows] = walk(features[rows], check) if sums is None else finish(sums)
         return result

@@ -11,13 +11,13 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from .box_blocks import BoxBlocks, CellRows, Reached
+from .box_blocks import BoxBlocks, CellRows, Reached, cells_of
 from .box_tables import Counter
 from .tree_apply import Check
 from .trees import Shape
 
 CELL_ROWS = 8_000
-WALK = 60  # what a row costs in one tree, where one in one band of one word of bits costs 1
+WALK = 150  # what a row costs in one tree, where one in one band of one word of bits costs 1
 WORTH_LEAVING = 0.9  # of a cell's rows that stay: a larger share is not worth taking the others out
 
 Vote = Callable[[np.ndarray, Check], np.ndarray]
@@ -44,34 +44,48 @@ class BoxVoter:
         for some rows, tree by tree: it is asked where a cell has too many leaves.
         """
         result = np.empty(len(features), dtype=np.uint16)
-        for rows, cell, reached in self.boxes.reached(features, sizes, check):
-            result[rows] = self._winners(cell, reached, walk, check)
+        counts = [_Count(cell, self, result[rows]) for rows, cell in cells_of(features, sizes)]
+        for reached in self.boxes.reached(features, check) if counts else []:
+            for count in counts:
+                check()
+                count.add(reached, walk, check)
         return result
 
-    def _winners(self, cell: CellRows, reached: list[Reached], walk: Vote, check: Check) -> np.ndarray:
-        """Return the winner of each row; a row that the trees to come cannot change leaves the cell early."""
-        winners = np.empty(cell.size, dtype=np.uint16)
-        left = np.arange(cell.size)  # the rows that are still counted
-        votes = np.zeros((self.classes, left.size), dtype=np.uint16 if self.trees < 2**16 else np.uint32)
-        counted = 0
-        for part in reached:
-            check()
-            counter = Counter(part, cell)
-            if not counted and counter.cost > WALK * counter.trees * left.size:
-                return walk(np.ascontiguousarray(cell.values.T), check)
-            counter.add(votes, check)
-            counted += counter.trees
-            if self.trees // 2 < counted < self.trees:
-                is_open = _leads(votes) <= self.trees - counted
-                if np.count_nonzero(is_open) < WORTH_LEAVING * left.size:
-                    winners[left] = _first_highest(votes)
-                    still = np.flatnonzero(is_open)
-                    left, votes = left.take(still), votes.take(still, axis=1)
-                    if not left.size:
-                        return winners
-                    cell = CellRows(cell.values.take(still, axis=1))
-        winners[left] = _first_highest(votes)
-        return winners
+
+class _Count:
+    """The votes of the rows of one cell; a row that the trees to come cannot change leaves the cell early."""
+
+    def __init__(self, cell: CellRows, voter: BoxVoter, winners: np.ndarray) -> None:
+        """*winners* (rows,) hears who wins."""
+        self._cell, self._trees, self._winners = cell, voter.trees, winners
+        self._left = np.arange(cell.size)  # the rows that are still counted
+        self._votes = np.zeros((voter.classes, cell.size), dtype=np.uint16 if voter.trees < 2**16 else np.uint32)
+        self._counted = 0
+
+    def add(self, reached: Reached, walk: Vote, check: Check) -> None:
+        """Count the votes of some more trees; *walk* does all where there are too many leaves."""
+        if not self._left.size:
+            return
+        counter = Counter(reached, self._cell)
+        if not self._counted and counter.cost > WALK * counter.trees * self._left.size:
+            self._winners[:] = walk(np.ascontiguousarray(self._cell.values.T), check)
+            self._keep(np.empty(0, dtype=np.intp))
+            return
+        counter.add(self._votes, check)
+        self._counted += counter.trees
+        if self._counted == self._trees:
+            self._winners[self._left] = _first_highest(self._votes)
+        elif self._counted > self._trees // 2:
+            is_open = _leads(self._votes) <= self._trees - self._counted
+            if np.count_nonzero(is_open) < WORTH_LEAVING * self._left.size:
+                self._winners[self._left] = _first_highest(self._votes)
+                self._keep(np.flatnonzero(is_open))
+
+    def _keep(self, rows: np.ndarray) -> None:
+        """Go on with these of the *rows* that are left."""
+        self._left, self._votes = self._left.take(rows), self._votes.take(rows, axis=1)
+        if rows.size:
+            self._cell = CellRows(self._cell.values.take(rows, axis=1))
 
 
 def _leads(votes: np.ndarray) -> np.ndarray:

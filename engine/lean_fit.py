@@ -12,8 +12,8 @@ Digits: a pixel is left to the ordinary kernel where its squared distances from 
 those of all images, as where x does not vary at all.  For the others rounding costs the slope, in units of its natural
 size sd y / sd x, some 1e-15 of what the mean of y is in units of sd y (1e-9 for float32 around 1e6 ± 1), and in whole
 numbers as much of what the number of a gap is, more where nearly all images are gaps: at worst 4e-8, half a unit in the
-last place of the Float32 output.  For whole numbers X is rounded by at most 2**-44
-of its largest distance from the centre (200 images; 2**-35 with 65,536 of UInt16).
+last place of the Float32 output.  For whole numbers X is rounded by at most 2**-44 of its largest distance from the
+centre (200 images; 2**-35 with 65,536 of UInt16).
 
 Threads: each call of numpy works on as many numbers as stay in the cache that the processor's cores share.  Between two
 calls a thread needs Python's lock, and short calls in two threads take longer than in one.

@@ -7,6 +7,7 @@ done here again, so that a run never fails for it and an exception is the one th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -115,7 +116,8 @@ class _Helper:
         process.kill()
         for stream in (process.stdin, process.stdout):
             if stream:
-                stream.close()
+                with contextlib.suppress(OSError):  # what was still to be sent to it
+                    stream.close()
         try:
             process.wait(FAREWELL_SECONDS)
         except subprocess.TimeoutExpired:

@@ -17,6 +17,7 @@ from .tiles import Window
 
 # GDAL's types that float32 holds exactly, and numpy's names for them
 EXACT_IN_FLOAT32 = {"Byte": "uint8", "Int8": "int8", "UInt16": "uint16", "Int16": "int16", "Float32": "float32"}
+WITHOUT_CACHE = "GTIFF_DIRECT_IO"  # GDAL's option
 INTEGER_TYPES = {"Byte", "Int8", "UInt16", "Int16", "UInt32", "Int32", "UInt64", "Int64"}
 
 
@@ -124,9 +125,16 @@ class Raster:
         return values
 
     def read_stored(self, numbers: Sequence[int], window: Window, target: np.ndarray) -> None:
-        """Read bands in *window* into *target* (bands, rows, columns) of their `Band.dtype`, whether masked or not."""
+        """Read bands in *window* into *target* (bands, rows, columns) of their `Band.dtype`, whether masked or not.
+
+        For what is read once, GDAL leaves its cache out where an uncompressed GeoTIFF allows it.
+        """
         place = (window.column, window.row, window.columns, window.rows)
-        self._read(self._dataset().ReadAsArray, window, *place, buf_obj=target, band_list=list(numbers))
+        gdal.SetThreadLocalConfigOption(WITHOUT_CACHE, "YES")
+        try:
+            self._read(self._dataset().ReadAsArray, window, *place, buf_obj=target, band_list=list(numbers))
+        finally:
+            gdal.SetThreadLocalConfigOption(WITHOUT_CACHE, None)
 
     def close(self) -> None:
         """Close the file in every thread; reading opens it again."""

@@ -133,6 +133,19 @@ def test_leaving_at_once_leaves_no_process():
         assert helper._process is None or helper._process.poll() is not None
 
 
+def test_leaving_while_something_is_still_to_be_sent(monkeypatch):
+    def start(helper, function, job):
+        process = helper._opened()
+        process.kill()
+        process.wait()
+        process.stdin.write(b"in vain")
+        helper._settled.set()
+
+    monkeypatch.setattr(processes._Helper, "_start", start)
+    with Crew(crew_jobs.add, Job(0), 2, 2) as crew:
+        settled(crew)
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     """As they do when it is killed: its end of their standard input is closed."""
     with Crew(crew_jobs.sleep_elsewhere, Job(0, str(tmp_path)), 2, 2) as crew:
