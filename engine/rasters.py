@@ -17,7 +17,7 @@ from .tiles import Window
 
 # GDAL's types that float32 holds exactly, and numpy's names for them
 EXACT_IN_FLOAT32 = {"Byte": "uint8", "Int8": "int8", "UInt16": "uint16", "Int16": "int16", "Float32": "float32"}
-WITHOUT_CACHE = "GTIFF_DIRECT_IO"  # GDAL's option
+WITHOUT_CACHE = "GTIFF_DIRECT_IO"  # GDAL's option, for uncompressed GeoTIFFs
 INTEGER_TYPES = {"Byte", "Int8", "UInt16", "Int16", "UInt32", "Int32", "UInt64", "Int64"}
 
 
@@ -81,6 +81,8 @@ class Raster:
         dataset = self._dataset()
         self.grid = _grid(dataset, self.path)
         self._alpha = _alpha(dataset)
+        interleaving = dataset.GetMetadataItem("INTERLEAVE", "IMAGE_STRUCTURE")
+        self._own_blocks = dataset.GetDriver().ShortName == "GTiff" and interleaving == "BAND"
         self.bands = tuple(_bands(dataset, self.path))
         columns, rows = dataset.GetRasterBand(self.bands[0].number).GetBlockSize()
         self.block_size = rows, columns
@@ -127,14 +129,11 @@ class Raster:
     def read_stored(self, numbers: Sequence[int], window: Window, target: np.ndarray) -> None:
         """Read bands in *window* into *target* (bands, rows, columns) of their `Band.dtype`, whether masked or not.
 
-        For what is read once, GDAL leaves its cache out where an uncompressed GeoTIFF allows it.
+        Each is read once: GDAL leaves its cache out where every band of a GeoTIFF has blocks of its own.
         """
         place = (window.column, window.row, window.columns, window.rows)
-        gdal.SetThreadLocalConfigOption(WITHOUT_CACHE, "YES")
-        try:
-            self._read(self._dataset().ReadAsArray, window, *place, buf_obj=target, band_list=list(numbers))
-        finally:
-            gdal.SetThreadLocalConfigOption(WITHOUT_CACHE, None)
+        dataset = self._dataset(self._own_blocks)
+        self._read(dataset.ReadAsArray, window, *place, buf_obj=target, band_list=list(numbers))
 
     def close(self) -> None:
         """Close the file in every thread; reading opens it again."""
@@ -158,14 +157,27 @@ class Raster:
             )
         return values
 
-    def _dataset(self):
-        dataset = getattr(self._local, "dataset", None)
+    def _dataset(self, without_cache: bool = False):
+        """Return the file as this thread has it open; GDAL decides about its cache when it opens it."""
+        name = f"dataset_{without_cache}"
+        dataset = getattr(self._local, name, None)
         if dataset is None:
-            dataset, reason = ask_gdal(gdal.Open, self.path, gdal.GA_ReadOnly)
+            with _thread_option(WITHOUT_CACHE, "YES" if without_cache else None):
+                dataset, reason = ask_gdal(gdal.Open, self.path, gdal.GA_ReadOnly)
             if dataset is None:
                 raise RasterError(f"{self.path} cannot be opened as a raster ({reason}): check the path and the file.")
-            self._local.dataset = dataset
+            setattr(self._local, name, dataset)
         return dataset
+
+
+@contextlib.contextmanager
+def _thread_option(name: str, value: str | None) -> Iterator[None]:
+    """Set an option of GDAL in this thread alone."""
+    gdal.SetThreadLocalConfigOption(name, value)
+    try:
+        yield
+    finally:
+        gdal.SetThreadLocalConfigOption(name, None)
 
 
 def ask_gdal(function: Callable, *arguments: Any, **keywords: Any) -> tuple[Any, str]:

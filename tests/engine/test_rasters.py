@@ -53,6 +53,27 @@ def test_stored_numbers_are_those_of_the_file_in_any_layout(layout, tmp_path):
     assert gdal.GetConfigOption("GTIFF_DIRECT_IO") is None
 
 
+@pytest.mark.parametrize(("layout", "expected"), [("tiled", ["YES"]), ("strips", ["YES"]), ("tiled pixels", [])])
+def test_the_cache_is_left_out_only_where_bands_have_their_own_blocks(layout, expected, tmp_path, monkeypatch):
+    """Without it, GDAL picks the numbers of one band out of pixels ten times as slowly."""
+    path = tmp_path / "stored.tif"
+    stored_raster(path, layout)
+    gdal.Translate(str(tmp_path / "stored.vrt"), str(path), format="VRT")
+    opened, options = gdal.Open, []
+
+    def noting(*arguments):
+        options.append(gdal.GetConfigOption("GTIFF_DIRECT_IO"))
+        return opened(*arguments)
+
+    monkeypatch.setattr(gdal, "Open", noting)
+    for name in ("stored.tif", "stored.vrt"):
+        raster = Raster(str(tmp_path / name))
+        raster.read([1], Window(0, 0, 40, 50))
+        raster.read_stored([1], Window(0, 0, 40, 50), np.zeros((1, 40, 50), dtype=np.int16))
+
+    assert options == [None, *expected, None]
+
+
 @pytest.mark.parametrize("layout", ["tiled", "strips", "compressed"])
 def test_stored_numbers_that_the_file_has_lost_are_told_of(layout, tmp_path):
     path = tmp_path / "stored.tif"
