@@ -162,7 +162,7 @@ class Raster:
         name = f"dataset_{without_cache}"
         dataset = getattr(self._local, name, None)
         if dataset is None:
-            with _thread_option(WITHOUT_CACHE, "YES" if without_cache else None):
+            with _thread_option(WITHOUT_CACHE, "YES") if without_cache else contextlib.nullcontext():
                 dataset, reason = ask_gdal(gdal.Open, self.path, gdal.GA_ReadOnly)
             if dataset is None:
                 raise RasterError(f"{self.path} cannot be opened as a raster ({reason}): check the path and the file.")
@@ -171,7 +171,7 @@ class Raster:
 
 
 @contextlib.contextmanager
-def _thread_option(name: str, value: str | None) -> Iterator[None]:
+def _thread_option(name: str, value: str) -> Iterator[None]:
     """Set an option of GDAL in this thread alone."""
     gdal.SetThreadLocalConfigOption(name, value)
     try:

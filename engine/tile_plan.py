@@ -15,7 +15,7 @@ CACHE_SHARE = 8  # GDAL's block cache gets one part in so many of MEMORY_LIMIT
 LEAST_MEGABYTES = 64  # for tiles, however small MEMORY_LIMIT is
 PROCESS_MEGABYTES = 110  # of one more process that predicts, without the model
 FEWEST_PIXELS = 2**20  # fewer are predicted before another process has started
-LARGE_MODEL = 2  # its blocks may take half of what it takes: small ones would make it several times as slow
+LARGE_MODELS_SHARE = 0.5  # of a model that exceeds the limit anyway, for blocks: small ones are several times as slow
 SMALLEST_TILE = 32
 LARGEST_TILE = 16_384
 
@@ -59,7 +59,8 @@ def plan(image: Image, predictor: Any, mode: str, pixels: int, threads: int, til
     waiting = threads * 8 * image.bands  # read, but not yet in the block
     tile = reading + waiting + writing
     model = predictor.model_bytes()
-    budget = max(LEAST_MEGABYTES * 2**20, budget - model, model // LARGE_MODEL)
+    left = budget - model
+    budget = max(LEAST_MEGABYTES * 2**20, left if left > 0 else int(LARGE_MODELS_SHARE * model))
     one_more = PROCESS_MEGABYTES * 2**20 + model
     processes = min(threads, 1 + budget // 2 // one_more) if pixels >= FEWEST_PIXELS else 1
     budget -= (processes - 1) * one_more

@@ -285,6 +285,8 @@ def test_processes_take_their_share_of_the_memory(scene, forests):
     assert planned(2**20, 8, 1024) == Plan(64, (286 * 2**20 - tile * 64 * 64) // 1000, 2)
     used.bytes_of_model = 300 * 2**20
     assert planned(2**20, 8, 1024).processes == 1
+    used.bytes_of_model = 400 * 2**20  # 96 MB are left: less than half of the model, but within the limit
+    assert planned(2**20, 8, 1024) == Plan(64, (96 * 2**20 - tile * 64 * 64) // 1000, 1)
     used.bytes_of_model = 2000 * 2**20  # it exceeds all: its blocks get the half of it
     assert planned(2**20, 8, 1024) == Plan(64, (1000 * 2**20 - tile * 64 * 64) // 1000, 1)
 
