@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from typing import Any, Iterable, Iterator, Union
+from typing import Any, Iterable, Iterator, Mapping, Union
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .models import Model
 from .predictors import checker, spans
 from .processes import Crew
 from .progress import Progress
-from .shared_arrays import SharedArray
+from .shared_arrays import SharedArray, SharedArrays
 from .tree_apply import Check
 from .trees import Shape
 from .workers import ordered_map
@@ -23,18 +24,26 @@ PIECES_A_SEAT = 12  # at least, so that all seats end at about the same time
 
 
 class Work:
-    """The predictor of one model in one mode; a process that is sent it makes its own."""
+    """The predictor of one model in one mode; a process of this machine that is sent it has the same arrays."""
 
     def __init__(self, model: Model, mode: str, predictor: Any = None) -> None:
         self.model, self.mode = model, mode
         self.predictor = predictor or model.learner.load_predictor(model)
 
     def __reduce__(self) -> tuple:
-        return Work, (self.model, self.mode)
+        model, arrays = dataclasses.replace(self.model, arrays={}), self.model.arrays
+        sent = arrays.sent if isinstance(arrays, SharedArrays) else arrays
+        return _received, (model, sent, self.mode, self.predictor.prepare(self.mode))
 
     def prepare(self) -> None:
         """Make ready what the first piece would have to wait for."""
         self.predictor.prepare(self.mode)
+
+
+def _received(model: Model, arrays: Mapping[str, np.ndarray], mode: str, ready: Any) -> Work:
+    work = Work(dataclasses.replace(model, arrays=arrays), mode)
+    work.predictor.prepare(mode, ready=ready)
+    return work
 
 
 class Sorting:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from . import box_sums
-from .box_blocks import bytes_of_boxes
+from .box_blocks import BoxBlocks, bytes_of_boxes
 from .errors import ModelFileError
 from .forest import NODE_BYTES, draw_bag
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY
@@ -251,7 +251,7 @@ class BoostingPredictor:
         self.leaf_values = np.split(model.arrays["leaf_value"], ends[:-1])
         self.start = model.arrays["start"]
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
-        self._box_sums: box_sums.BoxSums | None = None
+        self._made: BoxBlocks | None = None
         self._lock = threading.Lock()
 
     def bands(self, mode: str) -> tuple[str, ...]:
@@ -276,12 +276,18 @@ class BoostingPredictor:
         return box_sums.ROW_BYTES
 
     def model_bytes(self) -> int:
-        """Return the bytes that the model and its boxes take in every process."""
+        """Return the bytes that the model and its boxes take."""
         return bytes_of_boxes(self.shapes, self.model)
 
-    def prepare(self, mode: str) -> None:
-        """Make ready what `cell_tree` and `predict_cells` need."""
-        self._sums(never_stop)
+    def prepare(self, mode: str, check: Check = never_stop, ready: BoxBlocks | None = None) -> BoxBlocks:
+        """Return the boxes that `cell_tree` and `predict_cells` need: made once, or taken from *ready*."""
+        with self._lock:
+            if self._made is None:
+                values = self.model.arrays["leaf_value"]
+                self._made = ready or BoxBlocks(
+                    self.shapes, np.zeros(values.size, np.uint16), len(self.model.predictors), check
+                )
+            return self._made
 
     def cell_tree(self, features: np.ndarray, mode: str, check: Check) -> Shape:
         """Return the tree whose leaves are cells of rows with like values, for `predict_cells`."""
@@ -300,13 +306,7 @@ class BoostingPredictor:
         )
 
     def _sums(self, check: Check) -> box_sums.BoxSums:
-        with self._lock:
-            if self._box_sums is None:
-                values = self.model.arrays["leaf_value"]
-                self._box_sums = box_sums.BoxSums(
-                    self.shapes, len(self.model.predictors), values.take, check, self.start
-                )
-            return self._box_sums
+        return box_sums.BoxSums(self.prepare(mode="", check=check), self.model.arrays["leaf_value"].take, self.start)
 
     def _outputs(self, scores: np.ndarray, mode: str) -> np.ndarray:
         """Return the bands of *mode* from *scores* (columns, rows)."""

@@ -62,17 +62,21 @@ class Reached(NamedTuple):
 
 
 class BoxBlocks:
-    """All trees of a forest; used by many threads."""
+    """All trees of a forest; used by many threads, and by other processes of this program, which are sent it.
+
+    trees, leaves : their numbers
+    """
 
     def __init__(self, shapes: Sequence[Shape], labels: np.ndarray, predictors: int, check: Check) -> None:
         """*labels* (all leaves,) are class positions, trees end to end; a group's leaves are sorted by them."""
         self.groups: list[Group] = []
-        tree = leaf = 0
+        self.trees = self.leaves = 0
         for group in _grouped(shapes):
             check()
-            leaves = sum(shape.leaves.size for shape in group)
-            self.groups.append(Group(BoxForest(group, labels[leaf : leaf + leaves], predictors), tree, leaf))
-            tree, leaf = tree + len(group), leaf + leaves
+            end = self.leaves + sum(shape.leaves.size for shape in group)
+            forest = BoxForest.of(group, labels[self.leaves : end], predictors)
+            self.groups.append(Group(forest, self.trees, self.leaves))
+            self.trees, self.leaves = self.trees + len(group), end
 
     def cell_tree(self, features: np.ndarray, cell_rows: int, check: Check) -> Shape:
         """Return the tree whose leaves are cells of about *cell_rows* of *features*, float32 (rows, predictors)."""

@@ -6,10 +6,11 @@ All comparisons are between whole numbers: a value's rank is the number of its b
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import Mapping, NamedTuple, Sequence
 
 import numpy as np
 
+from .shared_arrays import SharedArrays
 from .tree_apply import rounded_down
 from .trees import Shape
 
@@ -36,7 +37,7 @@ class Leaves(NamedTuple):
 
 
 class BoxForest:
-    """Some trees as boxes.
+    """Some trees as boxes; another process of this program can be sent them without a copy.
 
     trees : their number
     leaves : all of them
@@ -45,31 +46,43 @@ class BoxForest:
     splits_below : for every band, the number of splits whose threshold is one of the first 0, 1, …
     """
 
-    def __init__(self, shapes: Sequence[Shape], labels: np.ndarray, predictors: int) -> None:
-        """*labels* (all leaves,) are class positions, trees end to end."""
-        self.trees = len(shapes)
+    def __init__(self, trees: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """*arrays* are those that `of` makes."""
+        self.trees, self._arrays = trees, SharedArrays.of(arrays)
+        self.leaves = Leaves(*(self._arrays[name] for name in Leaves._fields))
+        self.all_thresholds = self._arrays["threshold"]
+        ends = np.cumsum(self._arrays["sizes"])
+        self.starts = ends - self._arrays["sizes"]
+        self.thresholds = np.split(self.all_thresholds, ends[:-1])
+        self.splits_below = np.split(self._arrays["below"], ends[:-1] + np.arange(1, ends.size))
+
+    def __reduce__(self) -> tuple:
+        return BoxForest, (self.trees, self._arrays.sent)
+
+    @staticmethod
+    def of(shapes: Sequence[Shape], labels: np.ndarray, predictors: int) -> BoxForest:
+        """Return the trees *shapes* as boxes; *labels* (all leaves,) are class positions, trees end to end."""
         feature = np.concatenate([shape.feature for shape in shapes])
         threshold = rounded_down(np.concatenate([shape.threshold for shape in shapes]))
         rank = np.zeros(feature.size, dtype=np.int32)
-        self.thresholds, self.splits_below = [], []
+        thresholds, below = [], []
         for band in range(predictors):
             nodes = np.flatnonzero(feature == band)
             values, rank[nodes], counts = np.unique(threshold[nodes], return_inverse=True, return_counts=True)
-            self.thresholds.append(values)
-            self.splits_below.append(np.concatenate(([0], np.cumsum(counts))))
-        self.all_thresholds = np.concatenate(self.thresholds)
-        sizes = np.array([values.size for values in self.thresholds])
-        self.starts = np.cumsum(sizes) - sizes
+            thresholds.append(values)
+            below.append(np.concatenate(([0], np.cumsum(counts))))
+        sizes = np.array([values.size for values in thresholds])
         labels = labels.astype(np.uint16)  # of 16 bits, which numpy sorts fastest
         order = np.argsort(labels, kind="stable")
         boxes = _leaf_boxes(shapes, feature, rank, sizes).take(order, axis=0)
-        tree = np.repeat(np.arange(self.trees, dtype=np.int32), [shape.leaves.size for shape in shapes])
-        self.leaves = Leaves(
-            np.ascontiguousarray(boxes[:, 0].T),
-            np.ascontiguousarray(boxes[:, 1].T),
-            labels[order],
-            tree[order],
-        )
+        tree = np.repeat(np.arange(len(shapes), dtype=np.int32), [shape.leaves.size for shape in shapes])
+        arrays = {
+            **Leaves(boxes[:, 0].T, boxes[:, 1].T, labels[order], tree[order])._asdict(),
+            "threshold": np.concatenate(thresholds),
+            "below": np.concatenate(below),
+            "sizes": sizes,
+        }
+        return BoxForest(len(shapes), arrays)
 
     def box(self, lowest: np.ndarray, highest: np.ndarray) -> Box:
         """Return the box between two rows of values (bands,)."""

@@ -60,18 +60,18 @@ def highest_bytes(width: int) -> np.ndarray:
 HIGHEST_BYTES = {width: highest_bytes(width) for width in FACTORS}
 
 
-def probabilities(counts: np.ndarray, weights: np.ndarray) -> Values:
+def probabilities(counts: np.ndarray, weights: np.ndarray, ends: np.ndarray) -> Values:
     """Return the function that gives weight · (n_c + 1) / (n + k) for some leaves, float64 (numbers, classes).
 
-    *counts* (leaves, classes) are numbers of samples, *weights* (leaves,) those of the leaves' trees.
+    *counts* (leaves, classes) are numbers of samples, *weights* (trees,) those of trees, *ends* (trees,) the number of
+    the leaf behind the last one of each.
     """
-    totals = counts.sum(axis=1, dtype=np.float64) + counts.shape[1]
 
     def values(leaves: np.ndarray) -> np.ndarray:
         shares = counts.take(leaves, axis=0).astype(np.float64)
         shares += 1
-        shares /= totals.take(leaves)[:, np.newaxis]
-        shares *= weights.take(leaves)[:, np.newaxis]
+        shares /= shares.sum(axis=1, keepdims=True)  # of whole numbers: exact
+        shares *= weights.take(np.searchsorted(ends, leaves, side="right"))[:, np.newaxis]
         return shares
 
     return values
@@ -80,30 +80,21 @@ def probabilities(counts: np.ndarray, weights: np.ndarray) -> Values:
 class BoxSums:
     """Adds up the values of the leaves that rows fall into; used by many threads."""
 
-    def __init__(
-        self,
-        shapes: Sequence[Shape],
-        predictors: int,
-        leaf_values: Values,
-        check: Check,
-        start: np.ndarray | None = None,
-    ) -> None:
-        """Make the trees *shapes* ready.
+    def __init__(self, boxes: BoxBlocks, leaf_values: Values, start: np.ndarray | None = None) -> None:
+        """Take *boxes* whose leaves all have the same label.
 
         Parameters
         ----------
         leaf_values : function (numbers of leaves, all trees end to end) -> float64 (numbers,) or (numbers, classes)
         start : float64 (columns,), what is there before the first tree; trees take turns over the columns
         """
-        leaves = sum(shape.leaves.size for shape in shapes)
-        self.trees, self.leaf_values = len(shapes), leaf_values
+        self.boxes, self.trees, self.leaf_values = boxes, boxes.trees, leaf_values
         self.start = np.zeros(1) if start is None else start
-        self.blocks = BoxBlocks(shapes, np.zeros(leaves, dtype=np.uint16), predictors, check)
-        self.cell_rows = max(CELL_ROWS, min(MORE_CELL_ROWS, CELL_ROWS * SMALL_TREE * self.trees // leaves))
+        self.cell_rows = max(CELL_ROWS, min(MORE_CELL_ROWS, CELL_ROWS * SMALL_TREE * boxes.trees // boxes.leaves))
 
     def cell_tree(self, features: np.ndarray, check: Check) -> Shape:
         """Return the tree of the cells of *features*, float32 (rows, predictors), finite, for `fill`."""
-        return self.blocks.cell_tree(features, self.cell_rows, check)
+        return self.boxes.cell_tree(features, self.cell_rows, check)
 
     def fill(
         self,
@@ -123,7 +114,7 @@ class BoxSums:
         walk : function (some features, check) -> (bands, some rows), the same tree by tree: it is asked where a cell
             has too many leaves
         """
-        reached = list(self.blocks.reached(features, check)) if len(features) else []
+        reached = list(self.boxes.reached(features, check)) if len(features) else []
         for rows, cell in cells_of(features, sizes):
             sums = self._sums(cell, reached, check)
             result[:, rows] = walk(features[rows], check) if sums is None else finish(sums)

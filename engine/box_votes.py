@@ -18,6 +18,7 @@ from .trees import Shape
 
 CELL_ROWS = 8_000
 WALK = 150  # what a row costs in one tree, where one in one band of one word of bits costs 1
+MOST_CLASSES = 256  # whose votes of a piece's cells take some tens of megabytes
 WORTH_LEAVING = 0.9  # of a cell's rows that stay: a larger share is not worth taking the others out
 
 Vote = Callable[[np.ndarray, Check], np.ndarray]
@@ -26,12 +27,9 @@ Vote = Callable[[np.ndarray, Check], np.ndarray]
 class BoxVoter:
     """Finds the label that most trees give; used by many threads."""
 
-    def __init__(
-        self, shapes: Sequence[Shape], labels: np.ndarray, predictors: int, classes: int, check: Check
-    ) -> None:
-        """*labels* (all leaves,) are class positions, trees end to end."""
-        self.trees, self.classes = len(shapes), classes
-        self.boxes = BoxBlocks(shapes, labels, predictors, check)
+    def __init__(self, boxes: BoxBlocks, classes: int) -> None:
+        """The labels of *boxes* are positions among so many *classes*."""
+        self.boxes, self.trees, self.classes = boxes, boxes.trees, classes
 
     def cell_tree(self, features: np.ndarray, check: Check) -> Shape:
         """Return the tree of the cells of *features*, float32 (rows, predictors), finite, for `winners`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,14 @@ def _leaf_values(model: Model) -> np.ndarray:
 class DecisionTreePredictor(ForestPredictor):
     """A forest whose leaves say one thing: majority of the labels (the lowest of equal ones), or mean of the values."""
 
-    def _read_leaves(self) -> None:
-        if self.model.mode == CLASSIFICATION:
-            self.leaf_labels = self.model.arrays["leaf_label"].astype(np.int64)
-        else:
-            self.leaf_means = self.model.arrays["leaf_value"]
+    @functools.cached_property
+    def leaf_labels(self) -> np.ndarray:
+        """The position of the class of every leaf (leaves,)."""
+        return compact(self.model.arrays["leaf_label"], np.uint16)
+
+    @property
+    def leaf_means(self) -> np.ndarray:
+        return self.model.arrays["leaf_value"]
 
     @staticmethod
     def check(model: Model) -> None:

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
 from . import box_sums, trees
-from .box_blocks import bytes_of_boxes
-from .box_votes import BoxVoter
+from .box_blocks import BoxBlocks, bytes_of_boxes
+from .box_votes import MOST_CLASSES, BoxVoter
 from .errors import ModelFileError, SettingError
 from .growing import SMALLEST_REGRESSION_LEAF, Grower
 from .learners import CLASSIFICATION, MULTIPROBABILITY, PROBABILITY, RAW, RAW_REGRESSION, REGRESSION
@@ -227,18 +228,22 @@ class ForestPredictor:
         self.appliers = leaf_appliers(self.shapes, len(model.predictors))
         self.leaf_starts = np.cumsum([0] + [shape.leaves.size for shape in self.shapes])
         self.class_values = np.array([item.value for item in model.classes], dtype=np.int32)
-        self._made: dict[bool, BoxVoter | box_sums.BoxSums] = {}
+        self._made: dict[bool, BoxBlocks] = {}
         self._lock = threading.Lock()
-        self._read_leaves()
 
-    def _read_leaves(self) -> None:
-        arrays = self.model.arrays
-        if self.model.mode != CLASSIFICATION:
-            self.leaf_means = arrays["leaf_mean"]
-            return
-        self.leaf_labels = arrays["leaf_counts"].argmax(axis=1)
-        weights = arrays["tree_weight"]
-        self.tree_weights = weights / weights.sum() if weights.sum() > 0 else np.full(weights.size, 1 / weights.size)
+    @functools.cached_property
+    def leaf_labels(self) -> np.ndarray:
+        """The position of the class of every leaf (leaves,)."""
+        return compact(self.model.arrays["leaf_counts"].argmax(axis=1), np.uint16)
+
+    @property
+    def leaf_means(self) -> np.ndarray:
+        return self.model.arrays["leaf_mean"]
+
+    @functools.cached_property
+    def tree_weights(self) -> np.ndarray:
+        weights = self.model.arrays["tree_weight"]
+        return weights / weights.sum() if weights.sum() > 0 else np.full(weights.size, 1 / weights.size)
 
     def bands(self, mode: str) -> tuple[str, ...]:
         """Names of the output bands of *mode*."""
@@ -265,19 +270,29 @@ class ForestPredictor:
 
     def block_rows(self, mode: str) -> int:
         """Return how many rows a block should have at best, 0 where ``predict`` is as good."""
-        return box_sums.BLOCK_ROWS if mode in IN_BLOCKS and len(self.shapes) >= box_sums.FEWEST_TREES else 0
+        if mode not in IN_BLOCKS or (mode == CLASSIFICATION and self.class_values.size > MOST_CLASSES):
+            return 0
+        return box_sums.BLOCK_ROWS if len(self.shapes) >= box_sums.FEWEST_TREES else 0
 
     def block_bytes(self, mode: str) -> int:
         """Return the bytes a row takes in a block besides features and result."""
         return box_sums.ROW_BYTES
 
     def model_bytes(self) -> int:
-        """Return the bytes that the model and its boxes take in every process."""
+        """Return the bytes that the model and its boxes take."""
         return bytes_of_boxes(self.shapes, self.model)
 
-    def prepare(self, mode: str) -> None:
-        """Make ready what `cell_tree` and `predict_cells` need."""
-        self._boxes(mode, never_stop)
+    def prepare(self, mode: str, check: Check = never_stop, ready: BoxBlocks | None = None) -> BoxBlocks:
+        """Return the boxes that `cell_tree` and `predict_cells` need: made once, or taken from *ready*."""
+        votes = mode == CLASSIFICATION
+        with self._lock:
+            if votes not in self._made:
+                self._made[votes] = ready or self._make(votes, check)
+            return self._made[votes]
+
+    def _make(self, votes: bool, check: Check) -> BoxBlocks:
+        labels = self.leaf_labels if votes else np.zeros(self.leaf_starts[-1], np.uint16)
+        return BoxBlocks(self.shapes, labels, len(self.model.predictors), check)
 
     def cell_tree(self, features: np.ndarray, mode: str, check: Check) -> trees.Shape:
         """Return the tree whose leaves are cells of rows with like values, for `predict_cells`."""
@@ -299,23 +314,14 @@ class ForestPredictor:
         )
 
     def _boxes(self, mode: str, check: Check) -> BoxVoter | box_sums.BoxSums:
-        """Return what counts votes or adds up leaf values in blocks, made when it is first asked for."""
-        votes = mode == CLASSIFICATION
-        with self._lock:
-            if votes not in self._made:
-                self._made[votes] = self._box_voter(check) if votes else self._box_sums(check)
-            return self._made[votes]
-
-    def _box_voter(self, check: Check) -> BoxVoter:
-        return BoxVoter(self.shapes, self.leaf_labels, len(self.model.predictors), self.class_values.size, check)
-
-    def _box_sums(self, check: Check) -> box_sums.BoxSums:
-        if self.model.mode == CLASSIFICATION:
-            weights = np.repeat(self.tree_weights, np.diff(self.leaf_starts))
-            values = box_sums.probabilities(self.model.arrays["leaf_counts"], weights)
-        else:
-            values = self.leaf_means.take
-        return box_sums.BoxSums(self.shapes, len(self.model.predictors), values, check)
+        """Return what counts votes or adds up leaf values in blocks."""
+        boxes = self.prepare(mode, check)
+        if mode == CLASSIFICATION:
+            return BoxVoter(boxes, self.class_values.size)
+        if self.model.mode != CLASSIFICATION:
+            return box_sums.BoxSums(boxes, self.leaf_means.take)
+        counts, ends = self.model.arrays["leaf_counts"], self.leaf_starts[1:]
+        return box_sums.BoxSums(boxes, box_sums.probabilities(counts, self.tree_weights, ends))
 
     def _predict(self, features: np.ndarray, mode: str, check: Check) -> np.ndarray:
         if mode == CLASSIFICATION:

@@ -22,6 +22,7 @@ from numpy.lib import format as npy
 
 from .errors import ModelFileError, StorageError
 from .files import PathLike, atomic_file
+from .shared_arrays import SharedArrays
 
 Result = TypeVar("Result")
 
@@ -61,14 +62,14 @@ def write_archive(path: PathLike, manifest: Mapping[str, Any], arrays: Mapping[s
 
 def read_archive(
     path: PathLike, check_manifest: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], SharedArrays]:
     """Return the manifest and the arrays of the file at *path*.
 
     *check_manifest* sees the manifest before any array is looked at and may raise.  Nothing is allocated before
     its size is known and within the caps.  Raises `ModelFileError`, whatever the bytes of the file.
     """
 
-    def read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], SharedArrays]:
         members = _members(archive)
         manifest = _checked_manifest(archive, members, check_manifest)
         return manifest, _arrays(archive, members, manifest)
@@ -206,7 +207,7 @@ def _different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _arrays(
     archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+) -> SharedArrays:
     rows = entry(manifest, "arrays", list)
     expected = {MANIFEST} | {_member_name(_checked_row(row, members)) for row in rows}
     if len(expected) != len(rows) + 1:
@@ -216,10 +217,10 @@ def _arrays(
         refuse(f"it has a member {surplus[0]!r} that its manifest does not name")
     if sum(row["bytes"] for row in rows) > ARRAY_BYTES_CAP:
         refuse(f"its arrays have more than {ARRAY_BYTES_CAP} bytes")
-    arrays = {}
+    arrays = SharedArrays.empty({row["name"]: (row["shape"], row["dtype"]) for row in rows})
     for row in rows:
         with archive.open(members[_member_name(row["name"])]) as file:
-            arrays[row["name"]] = _array(file, row)
+            _fill(arrays[row["name"]], file, row)
     return arrays
 
 
@@ -244,15 +245,13 @@ def _checked_row(row: Any, members: Mapping[str, zipfile.ZipInfo]) -> str:
     return name
 
 
-def _array(file: Any, row: Mapping[str, Any]) -> np.ndarray:
-    """Return the array of one member whose description *row* is consistent with the zip's directory."""
-    shape, dtype = tuple(row["shape"]), np.dtype(row["dtype"])
-    header = file.read(row["bytes"] - math.prod(shape) * dtype.itemsize)
-    text = f"{{'descr': {row['dtype']!r}, 'fortran_order': False, 'shape': {shape}, }}"
+def _fill(array: np.ndarray, file: Any, row: Mapping[str, Any]) -> None:
+    """Fill *array* from the member whose description *row* is consistent with the zip's directory."""
+    header = file.read(row["bytes"] - array.nbytes)
+    text = f"{{'descr': {row['dtype']!r}, 'fortran_order': False, 'shape': {array.shape}, }}"
     # compared, not parsed: numpy's own reader of headers lets other errors than ValueError out
     if header[:10] != NPY_MAGIC + struct.pack("<H", len(header) - 10) or header[10:].rstrip() != text.encode():
         refuse(f"the header of its array {row['name']!r} says something else than the manifest")
-    array = np.empty(shape, dtype)
     digest = hashlib.sha256(header)
     values = array.reshape(-1).view(np.uint8).data
     for start in range(0, values.nbytes, CHUNK_BYTES):
@@ -262,4 +261,3 @@ def _array(file: Any, row: Mapping[str, Any]) -> np.ndarray:
         digest.update(chunk)
     if file.read(1) or digest.hexdigest() != row["sha256"]:
         refuse(f"its array {row['name']!r} has another checksum than the manifest says")
-    return array

@@ -41,10 +41,13 @@ class BlockPredictor(Predictor, Protocol):
         """Return the bytes a row takes in a block besides features and result."""
 
     def model_bytes(self) -> int:
-        """Return the bytes that the model and what is made ready of it take in every process."""
+        """Return the bytes that the model and what is made ready of it take."""
 
-    def prepare(self, mode: str) -> None:
-        """Make ready what the first call of the other two would have to wait for."""
+    def prepare(self, mode: str, check: Callable[[], None] = ..., ready: Any = None) -> Any:
+        """Return what the first call of the other two would have to wait for.
+
+        It is made once; the predictor of another process is given it as *ready*, pickled.
+        """
 
     def cell_tree(self, features: np.ndarray, mode: str, check: Callable[[], None]) -> Any:
         """Return the `trees.Shape` whose leaves are cells that *features* (rows, predictors) are best predicted in."""

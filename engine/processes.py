@@ -49,8 +49,7 @@ class Crew:
     """Calls ``function(job, item, stop)`` in as many threads as it has ``seats``: ``crew(item, stop)``.
 
     One thread works itself, each of the others hands its items to a process of its own.  *function* is a module's own;
-    *job*, items and results can be pickled.  Where *job* has a method ``prepare``, a process calls it before its first
-    item.  Leaving the context ends the processes, also in the middle of an item.
+    *job*, items and results can be pickled.  Leaving the context ends the processes, also in the middle of an item.
     """
 
     def __init__(self, function: Callable[[Any, Any, threading.Event], Any], job: Any, threads: int, processes: int):
@@ -169,8 +168,6 @@ def serve() -> None:
         sys.stdout.flush()
         connection = listener.accept()
     function, job = connection.recv()
-    if hasattr(job, "prepare"):
-        job.prepare()
     connection.send(None)
     stop = threading.Event()  # nobody sets it: this process is killed
     while True:

@@ -13,9 +13,11 @@ import os
 import sys
 import weakref
 from pathlib import Path
-from typing import Sequence
+from typing import Iterator, Mapping, Sequence
 
 import numpy as np
+
+ALIGNMENT = 64  # bytes, for the processor's widest registers
 
 
 class SharedArray:
@@ -50,6 +52,66 @@ class SharedArray:
         return _attached, (os.getpid(), *self._memory.name, self.values.shape, self.values.dtype.str)
 
 
+class SharedArrays(Mapping[str, np.ndarray]):
+    """Arrays by name in one piece of memory.
+
+    They are pickled like any other arrays, for they may go to another machine; ``sent`` goes to a process of this one,
+    and they must live until it has them.
+    """
+
+    def __init__(self, memory: SharedArray, places: Mapping[str, tuple[int, tuple[int, ...], str]]) -> None:
+        """*memory* is uint8; *places* are offset, shape and dtype of every array."""
+        self._memory, self._places = memory, places
+        self._arrays = {}
+        for name, (start, shape, kind) in places.items():
+            stop = start + math.prod(shape) * np.dtype(kind).itemsize
+            self._arrays[name] = memory.values[start:stop].view(kind).reshape(shape)
+
+    @staticmethod
+    def empty(kinds: Mapping[str, tuple[Sequence[int], str]]) -> SharedArrays:
+        """Return arrays that hold anything; *kinds* are their shapes and dtypes."""
+        places, size = {}, 0
+        for name, (shape, kind) in kinds.items():
+            places[name] = size, tuple(shape), kind
+            size += -(-math.prod(shape) * np.dtype(kind).itemsize // ALIGNMENT) * ALIGNMENT
+        return SharedArrays(SharedArray.empty((size,), np.uint8), places)
+
+    @staticmethod
+    def of(arrays: Mapping[str, np.ndarray]) -> SharedArrays:
+        """Return *arrays* if they are such, else a copy."""
+        if isinstance(arrays, SharedArrays):
+            return arrays
+        copies = SharedArrays.empty({name: (array.shape, array.dtype.str) for name, array in arrays.items()})
+        for name, array in arrays.items():
+            copies[name][...] = array
+        return copies
+
+    @property
+    def sent(self) -> _Sent:
+        """What becomes these arrays again where it is unpickled."""
+        return _Sent(self._memory, self._places)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self._arrays),)
+
+
+class _Sent:
+    def __init__(self, *arguments) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple:
+        return SharedArrays, self._arguments
+
+
 class _Memory:
     """So many bytes, which go back once nobody has them any more; ``name`` is their descriptor and a number."""
 
@@ -62,8 +124,13 @@ class _Memory:
         self.name = descriptor, next(self._numbers)
 
 
+def can_be_shared() -> bool:
+    """Tell whether this system has such memory."""
+    return sys.platform == "linux"
+
+
 def _memory(size: int) -> _Memory | None:
-    if sys.platform != "linux":
+    if not can_be_shared():
         return None
     try:
         return _Memory(os.memfd_create(__name__), size)

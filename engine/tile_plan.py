@@ -8,6 +8,7 @@ import numpy as np
 
 from .images import Image
 from .predictors import ROWS_AT_ONCE, VALUES_AT_ONCE, block_rows
+from .shared_arrays import can_be_shared
 from .workers import thread_count
 
 BASE_MEGABYTES = 400  # what QGIS, scikit-learn and a small model need before the first tile
@@ -61,7 +62,7 @@ def plan(image: Image, predictor: Any, mode: str, pixels: int, threads: int, til
     model = predictor.model_bytes()
     left = budget - model
     budget = max(LEAST_MEGABYTES * 2**20, left if left > 0 else int(LARGE_MODELS_SHARE * model))
-    one_more = PROCESS_MEGABYTES * 2**20 + model
+    one_more = PROCESS_MEGABYTES * 2**20 + (0 if can_be_shared() else model)
     processes = min(threads, 1 + budget // 2 // one_more) if pixels >= FEWEST_PIXELS else 1
     budget -= (processes - 1) * one_more
     # one block is predicted, a quarter of it in pieces on their way, while the next is read or the last one written;

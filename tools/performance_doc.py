@@ -21,7 +21,7 @@ from claims import CLAIMS, Claim  # noqa: E402
 
 ENOUGH_ROUNDS = 5
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-BUSY = 1.0  # the load of a machine, before a run, at which its figures deserve a doubt
+BUSY = 3.0  # the load of a machine, before a run, at which its figures deserve a doubt; the run before leaves some 2
 WORDS = {"stretch": "gate and stretch reached", "gate": "gate reached", "missed": "**gate missed**"}
 
 TOP = """\
@@ -188,8 +188,8 @@ def _memory(group: list[dict[str, Any]]) -> str:
 def _machines(machines: list[str], everything: list[dict[str, Any]]) -> str:
     busy = sum(result["load"][0] >= BUSY for result in everything)
     doubt = (
-        f"{busy} of {len(everything)} results began while the machine was busy with other work (load of {BUSY:g} or "
-        "more): measure them again before you rely on their second digit.\n\n"
+        f"{busy} of {len(everything)} results began while the machine was busy with other work, too (load of {BUSY:g} "
+        "or more): measure them again before you rely on their second digit.\n\n"
         if busy
         else ""
     )

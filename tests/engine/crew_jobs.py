@@ -12,15 +12,12 @@ class Job:
     """Adds *number*; *here* is the process that nothing odd happens in, *folder* where processes leave word."""
 
     def __init__(self, number: int, folder: str = "") -> None:
-        self.number, self.folder, self.here, self.ready = number, folder, os.getpid(), False
-
-    def prepare(self) -> None:
-        self.ready = True
+        self.number, self.folder, self.here = number, folder, os.getpid()
 
 
-def add(job: Job, item: int, stop: threading.Event) -> tuple[int, int, bool]:
+def add(job: Job, item: int, stop: threading.Event) -> tuple[int, int]:
     time.sleep(0.02)
-    return job.number + item, os.getpid(), job.ready
+    return job.number + item, os.getpid()
 
 
 def fail_elsewhere(job: Job, item: int, stop: threading.Event) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from blocks import block_of, cell_by_cell
 from rasterml.engine import block_prediction, box_blocks, box_sums
+from rasterml.engine.box_blocks import BoxBlocks
 from rasterml.engine.box_sums import FACTORS, BoxSums, highest_bytes, probabilities
 from rasterml.engine.decision_tree import tree_model
 from rasterml.engine.errors import Canceled
@@ -38,11 +39,16 @@ def pixels(rows: int = 5000, seed: int = 1) -> np.ndarray:
 
 
 def forest_sums(model: Model) -> BoxSums:
-    shapes, arrays = forest_shapes(model), model.arrays
+    boxes, arrays = boxes_of(forest_shapes(model), 3), model.arrays
     if model.mode != CLASSIFICATION:
-        return BoxSums(shapes, 3, arrays["leaf_mean"].take, check)
-    weights = np.repeat(ForestPredictor(model).tree_weights, [shape.leaves.size for shape in shapes])
-    return BoxSums(shapes, 3, probabilities(arrays["leaf_counts"], weights), check)
+        return BoxSums(boxes, arrays["leaf_mean"].take)
+    predictor = ForestPredictor(model)
+    return BoxSums(boxes, probabilities(arrays["leaf_counts"], predictor.tree_weights, predictor.leaf_starts[1:]))
+
+
+def boxes_of(shapes: list[Shape], predictors: int) -> BoxBlocks:
+    leaves = sum(shape.leaves.size for shape in shapes)
+    return BoxBlocks(shapes, np.zeros(leaves, np.uint16), predictors, check)
 
 
 def finish(model: Model, mode: str):
@@ -110,7 +116,7 @@ def test_small_tables_and_groups_give_the_same(kind, mode, monkeypatch):
     monkeypatch.setattr(box_blocks, "LEAVES_AT_ONCE", 60)
     model, features = small_forest(kind), pixels()
     sums = forest_sums(model)
-    assert len(sums.blocks.groups) > 2
+    assert len(sums.boxes.groups) > 2
 
     assert same_bits(boxed(model, mode, features), ForestPredictor(model).predict(features, mode, check))
 
@@ -165,7 +171,7 @@ def test_trees_take_turns_over_the_columns(monkeypatch):
     monkeypatch.setattr(box_sums, "WALK", ALWAYS)
     values = np.array([10.0, 20, 5, 7, 1, 2, 100, 200])
     shapes = [stump(0.5), stump(1.5), stump(2.5), stump(9)]  # the last one has one leaf that rows reach: 100
-    sums = BoxSums(shapes, 1, values.take, check, np.array([1.0, -1.0]))
+    sums = BoxSums(boxes_of(shapes, 1), values.take, np.array([1.0, -1.0]))
     rows = np.array([[0], [1], [2], [3]], dtype=np.float32)
 
     result = filled(sums, rows, lambda scores: scores, None, bands=2, kind=np.float64)
@@ -181,7 +187,7 @@ def test_a_sum_of_negative_zeros_stays_negative(monkeypatch):
     feature = np.where(right > 0, 0, -1)
     # a chain that always goes right: node 2i splits at i, node 2i + 1 is its leaf
     shape = Shape(feature, np.where(right > 0, np.arange(19) / 2, 0), right.astype(np.int32))
-    sums = BoxSums([shape], 1, np.full(leaves, -0.0).take, check, np.array([-0.0]))
+    sums = BoxSums(boxes_of([shape], 1), np.full(leaves, -0.0).take, np.array([-0.0]))
     rows = np.arange(leaves, dtype=np.float32)[:, np.newaxis]
 
     result = filled(sums, rows, lambda scores: scores, None, kind=np.float64)
@@ -192,12 +198,13 @@ def test_a_sum_of_negative_zeros_stays_negative(monkeypatch):
 def test_probabilities_are_smoothed_and_weighted_to_the_last_bit():
     generator = np.random.default_rng(0)
     counts = generator.integers(0, 300, (2000, 7)).astype(np.uint16)
-    weights = np.repeat(generator.random(20), 100)
+    weights, sizes = generator.random(20), np.append(generator.integers(1, 100, 19), 0)
+    sizes[-1] = 2000 - sizes.sum()
     leaves = generator.integers(0, 2000, 500)
 
-    found = probabilities(counts, weights)(leaves)
+    found = probabilities(counts, weights, np.cumsum(sizes))(leaves)
 
-    assert same_bits(found, (weights[:, np.newaxis] * smoothed(counts))[leaves])
+    assert same_bits(found, (np.repeat(weights, sizes)[:, np.newaxis] * smoothed(counts))[leaves])
 
 
 @pytest.mark.parametrize("width", WIDTHS)

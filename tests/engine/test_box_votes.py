@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from blocks import block_of, cell_by_cell, in_cells, nothing
 from rasterml.engine import block_prediction, box_bands, box_blocks, box_tables, box_votes, cells
+from rasterml.engine.box_blocks import BoxBlocks
 from rasterml.engine.box_tables import Counter
 from rasterml.engine.box_votes import BoxVoter
 from rasterml.engine.errors import Canceled
@@ -17,6 +18,7 @@ from rasterml.engine.forest import ForestPredictor
 from rasterml.engine.intervals import intervals
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY
 from rasterml.engine.models import save_model
+from rasterml.engine.training import Table, collect, train
 from rasterml.engine.tree_apply import leaf_appliers
 from rasterml.engine.trees import Shape
 from small_models import make_samples, small_forest
@@ -104,7 +106,7 @@ def test_winners_are_those_of_walking_every_tree(kind, rows, small_cells):
     features = ROWS[rows](generator, (4000, predictors)).astype(np.float32)
     shapes, labels = random_forest(generator, trees, leaves, predictors, classes, features.ravel().astype(float))
 
-    winners = winners_of(BoxVoter(shapes, labels, predictors, classes, nothing), features, never)
+    winners = winners_of(BoxVoter(BoxBlocks(shapes, labels, predictors, nothing), classes), features, never)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, classes))
 
@@ -116,7 +118,7 @@ def test_rows_may_come_in_any_order_and_number(layers, small_cells, monkeypatch)
     features = generator.normal(0, 3, (5000, 3)).astype(np.float32)
     shapes, labels = random_forest(generator, 30, 50, 3, 5, features.ravel().astype(float))
     expected = plain_winners(shapes, labels, features, 5)
-    voter = BoxVoter(shapes, labels, 3, 5, nothing)
+    voter = BoxVoter(BoxBlocks(shapes, labels, 3, nothing), 5)
 
     for size in (1, 17, 999, 5000):
         order = generator.permutation(5000)[:size]
@@ -142,7 +144,7 @@ def test_rows_that_are_decided_are_not_counted_further(small_cells, monkeypatch)
 
     for thresholds, wanted in (((4, 4, 4, 1, 7), [10, 10, 10]), ((4, 1, 7, 4, 4), [10, 10, 10, 6])):
         rows.clear()
-        voter = BoxVoter([stump(threshold) for threshold in thresholds], np.array([1, 2] * 5), 1, 3, nothing)
+        voter = BoxVoter(BoxBlocks([stump(threshold) for threshold in thresholds], np.array([1, 2] * 5), 1, nothing), 3)
         assert winners_of(voter, features, never).tolist() == expected
         assert rows == wanted
 
@@ -153,7 +155,7 @@ def test_equal_votes_stay_open_until_the_last_tree(small_cells, monkeypatch):
     leaf = Shape(np.array([-1], np.int32), np.zeros(1), np.zeros(1, np.int32))
     features = np.arange(10, dtype=np.float32)[:, np.newaxis]
 
-    voter = BoxVoter([leaf, leaf, leaf, stump(4)], np.array([1, 1, 0, 0, 1]), 1, 2, nothing)
+    voter = BoxVoter(BoxBlocks([leaf, leaf, leaf, stump(4)], np.array([1, 1, 0, 0, 1]), 1, nothing), 2)
 
     winners = winners_of(voter, features, never)
 
@@ -165,7 +167,7 @@ def test_bands_that_no_tree_asks_do_not_matter(small_cells):
     features = generator.normal(size=(3000, 5)).astype(np.float32)
     shapes, labels = random_forest(generator, 20, 30, 2, 3, features.ravel().astype(float))
 
-    winners = winners_of(BoxVoter(shapes, labels, 5, 3, nothing), features, never)
+    winners = winners_of(BoxVoter(BoxBlocks(shapes, labels, 5, nothing), 3), features, never)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 3))
 
@@ -182,7 +184,7 @@ def test_trees_are_walked_where_a_cell_has_too_many_leaves(small_cells, monkeypa
         walked.append(len(some))
         return plain_winners(shapes, labels, some, 4)
 
-    winners = winners_of(BoxVoter(shapes, labels, 3, 4, nothing), features, walk)
+    winners = winners_of(BoxVoter(BoxBlocks(shapes, labels, 3, nothing), 4), features, walk)
 
     assert np.array_equal(winners, plain_winners(shapes, labels, features, 4))
     assert 0 < sum(walked) < 6000
@@ -321,6 +323,18 @@ def test_block_is_predicted_as_its_rows(small_cells, monkeypatch):
     assert len(np.unique(block)) == 3
 
 
+def test_hundreds_of_classes_are_walked():
+    """Their votes would take much memory: 2 bytes a class and row."""
+    most = box_votes.MOST_CLASSES
+    generator = np.random.default_rng(3)
+    for classes in (most, most + 1):
+        labels = np.arange(4 * classes) % classes
+        features = generator.normal(size=(labels.size, 3)) + labels[:, np.newaxis]
+        samples = collect([Table("t", features, labels.astype(float))], ["a", "b", "c"], "class", CLASSIFICATION)
+        model = train("trainrandomforest", samples, CLASSIFICATION, {"number_of_trees": 10}, 1)
+        assert (ForestPredictor(model).block_rows(CLASSIFICATION) > 0) == (classes == most)
+
+
 @pytest.mark.parametrize("mode", [CLASSIFICATION, MULTIPROBABILITY])
 def test_small_block_is_predicted_row_by_row(mode):
     predictor = ForestPredictor(small_forest())
@@ -359,7 +373,7 @@ def test_canceled_block_stops(small_cells):
     generator = np.random.default_rng(2)
     features = generator.normal(size=(3000, 2)).astype(np.float32)
     shapes, labels = random_forest(generator, 20, 30, 2, 3, features.ravel().astype(float))
-    voter = BoxVoter(shapes, labels, 2, 3, nothing)
+    voter = BoxVoter(BoxBlocks(shapes, labels, 2, nothing), 3)
 
     def cancel() -> None:
         raise Canceled()
@@ -374,6 +388,6 @@ def test_thousands_of_votes_for_one_class_overflow_nothing(pairs):
     labels = np.array([1, 2] * pairs)
     features = (np.arange(3000) % 2).astype(np.float32)[:, np.newaxis]
 
-    winners = winners_of(BoxVoter([stump(0.5)] * pairs, labels, 1, 3, nothing), features, never)
+    winners = winners_of(BoxVoter(BoxBlocks([stump(0.5)] * pairs, labels, 1, nothing), 3), features, never)
 
     assert winners.tolist() == [1, 2] * 1500

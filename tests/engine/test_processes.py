@@ -50,25 +50,22 @@ def test_all_processes_do_items_and_results_keep_their_order(count):
         assert crew.seats == count
         results = run(settled(crew))
 
-    assert [number for number, _, _ in results] == [5 + item for item in range(20)]
-    workers = {process for _, process, _ in results}
+    assert [number for number, _ in results] == [5 + item for item in range(20)]
+    workers = {process for _, process in results}
     assert len(workers) == count and os.getpid() in workers
-    assert {ready for _, process, ready in results if process != os.getpid()} == {True}
     assert not any(alive(process) for process in workers - {os.getpid()})
 
 
 def test_nobody_waits_for_a_process_to_start(monkeypatch):
     monkeypatch.setattr(processes._Helper, "_start", lambda *_: None)
     with Crew(crew_jobs.add, Job(5), threads=2, processes=2) as crew:
-        assert [(number, process) for number, process, _ in run(crew)] == [
-            (5 + item, os.getpid()) for item in range(20)
-        ]
+        assert run(crew) == [(5 + item, os.getpid()) for item in range(20)]
 
 
 def test_one_process_means_threads_in_this_one():
     with Crew(crew_jobs.add, Job(1), threads=3, processes=1) as crew:
         assert crew.seats == 3
-        assert {process for _, process, _ in run(crew)} == {os.getpid()}
+        assert {process for _, process in run(crew)} == {os.getpid()}
 
 
 def test_items_that_fail_elsewhere_are_done_here(tmp_path):
@@ -95,7 +92,7 @@ def test_a_process_that_does_not_start_is_done_without(python, monkeypatch, capl
     monkeypatch.setattr(processes, "PROGRAM", "raise SystemExit")
     monkeypatch.setattr(processes, "_python", lambda: python)
     with Crew(crew_jobs.add, Job(3), 2, 2) as crew:
-        assert {process for _, process, _ in run(settled(crew))} == {os.getpid()}
+        assert {process for _, process in run(settled(crew))} == {os.getpid()}
     assert "No other process helps" in caplog.text
 
 
@@ -104,7 +101,7 @@ def test_another_numpy_is_not_asked(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(processes, "_versions", lambda: ["3.0", "0.1"])
     with Crew(crew_jobs.add, Job(3), 2, 2) as crew:
-        assert {process for _, process, _ in run(settled(crew))} == {os.getpid()}
+        assert {process for _, process in run(settled(crew))} == {os.getpid()}
     assert "instead of" in caplog.text
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rasterml.engine import shared_arrays
-from rasterml.engine.shared_arrays import SharedArray
+from rasterml.engine.shared_arrays import ALIGNMENT, SharedArray, SharedArrays
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = """
@@ -20,8 +20,10 @@ root = sys.argv[1]
 spec = importlib.util.spec_from_file_location("rasterml", root + "/__init__.py", submodule_search_locations=[root])
 module = sys.modules["rasterml"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+import rasterml.engine.shared_arrays
 for line in sys.stdin:
-    values = pickle.loads(bytes.fromhex(line)).values
+    sent = pickle.loads(bytes.fromhex(line))
+    values = sent.values if isinstance(sent, module.engine.shared_arrays.SharedArray) else sent["low"]
     total = float(values.sum())
     values[:] = 99
     print(values.shape, values.dtype, total, flush=True)
@@ -104,3 +106,50 @@ def test_elsewhere_arrays_are_copied(why, monkeypatch):
 
     assert not array.is_shared
     assert copy.values.tolist() == [[1, 2], [3, 4]] and copy.values.dtype == np.int32
+
+
+def several() -> dict[str, np.ndarray]:
+    return {
+        "low": np.arange(12, dtype=np.uint16).reshape(3, 4).T,
+        "none": np.empty((0, 7)),
+        "one": np.array(2.5),
+        "tree": np.arange(-5, 6, dtype=np.int32),
+    }
+
+
+def same(arrays, others) -> bool:
+    return list(arrays) == list(others) and all(
+        arrays[name].dtype == others[name].dtype and np.array_equal(arrays[name], others[name]) for name in others
+    )
+
+
+def test_several_arrays_are_copied_into_one_memory():
+    arrays = several()
+    copies = SharedArrays.of(arrays)
+    addresses = [array.ctypes.data for array in copies.values()]
+
+    assert same(copies, arrays) and len(copies) == 4
+    assert not any((address - addresses[0]) % ALIGNMENT for address in addresses)
+    arrays["low"][:] = 0
+    assert copies["low"].sum() == 66
+    assert SharedArrays.of(copies) is copies
+
+
+def test_several_arrays_are_sent_without_a_copy_or_pickled_for_another_machine(shared):
+    copies = SharedArrays.of({**several(), "low": np.arange(30_000.0).reshape(2, -1)})
+    command = [sys.executable, "-c", OTHER, str(ROOT)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert sum_elsewhere(process, copies.sent) == "(2, 15000) float64 449985000.0"
+        assert copies["low"][1, -1] == 29_999  # the other one overwrote a copy
+        process.stdin.close()
+
+    assert len(pickle.dumps(copies.sent)) < 500
+    plain = pickle.loads(pickle.dumps(copies))
+    assert type(plain) is dict and same(plain, copies)
+
+
+def test_elsewhere_several_arrays_are_copied(monkeypatch):
+    monkeypatch.setattr(shared_arrays.sys, "platform", "win32")
+    arrays = SharedArrays.of(several())
+
+    assert same(pickle.loads(pickle.dumps(arrays.sent)), several())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 
@@ -12,10 +13,12 @@ from rasterml.engine import block_prediction, box_sums, box_votes, processes, ti
 from rasterml.engine.errors import Canceled
 from rasterml.engine.images import Image
 from rasterml.engine.learners import CLASSIFICATION, MULTIPROBABILITY, RAW, REGRESSION, Learner
+from rasterml.engine.models import load_model, save_model
 from rasterml.engine.outputs import FLOAT, class_type
 from rasterml.engine.prediction import predict_image
 from rasterml.engine.predictors import checker
 from rasterml.engine.progress import Progress
+from rasterml.engine.shared_arrays import can_be_shared
 from rasterml.engine.tile_plan import Plan, plan
 from rasterml.engine.tiles import Window, iter_tiles
 from rasterml.engine.tiling import Tiling
@@ -245,9 +248,16 @@ def test_memory_limit_bounds_the_block(scene, forests):
     assert small.side == 128 and small.rows >= 128 * 128
 
 
-@pytest.mark.parametrize(("kind", "mode"), [(CLASSIFICATION, CLASSIFICATION), (CLASSIFICATION, MULTIPROBABILITY)])
-def test_other_processes_predict_the_same(kind, mode, scene, tmp_path, monkeypatch):
+@pytest.mark.parametrize("source", ["memory", "file"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [(CLASSIFICATION, CLASSIFICATION), (CLASSIFICATION, MULTIPROBABILITY), (REGRESSION, REGRESSION)],
+)
+def test_other_processes_predict_the_same(kind, mode, source, scene, tmp_path, monkeypatch):
     model = small_forest(kind, number_of_trees=12)
+    if source == "file":
+        save_model(model, tmp_path / "forest.rasterml")
+        model = load_model(tmp_path / "forest.rasterml")
     predict_image(Image([scene[0]]), model, str(tmp_path / "threads.tif"), mode)
     monkeypatch.setattr(tile_plan, "FEWEST_PIXELS", 1)
     monkeypatch.setattr(block_prediction, "FEWEST_ROWS", 1)
@@ -268,7 +278,17 @@ def test_other_processes_predict_the_same(kind, mode, scene, tmp_path, monkeypat
     assert answers and None not in answers
 
 
-def test_processes_take_their_share_of_the_memory(scene, forests):
+def test_a_model_from_a_file_is_sent_without_its_arrays(tmp_path):
+    save_model(small_forest(number_of_trees=30), tmp_path / "forest.rasterml")
+    model = load_model(tmp_path / "forest.rasterml")
+    if not can_be_shared():
+        pytest.skip("this system has no memory to share")
+
+    sent = len(pickle.dumps(block_prediction.Work(model, CLASSIFICATION)))
+    assert sent < 5000 < sum(array.nbytes for array in model.arrays.values())
+
+
+def test_processes_take_their_share_of_the_memory(scene, forests, monkeypatch):
     """By hand, as above: 496 MB for 8 threads allow 2 processes more in half of it, at 110 MB each; 276 MB are left."""
     image, forest = Image([scene[0]]), forests[CLASSIFICATION]
     used = InBlocks(forest.learner.load_predictor(forest), 10**7, row_bytes=952)
@@ -281,14 +301,19 @@ def test_processes_take_their_share_of_the_memory(scene, forests):
     assert planned(2**20 - 1, 8, 1024).processes == 1
     assert [planned(2**30, 8, limit).processes for limit in (512, 700, 10**5)] == [1, 1, 8]
     assert [planned(2**30, threads, 10**5).processes for threads in (1, 2)] == [1, 2]
-    used.bytes_of_model = 50 * 2**20  # 446 MB are left, and one process more takes 160
-    assert planned(2**20, 8, 1024) == Plan(64, (286 * 2**20 - tile * 64 * 64) // 1000, 2)
+    used.bytes_of_model = 50 * 2**20  # 446 MB are left
+    assert planned(2**20, 8, 1024) == Plan(64, (226 * 2**20 - tile * 64 * 64) // 1000, 3)
     used.bytes_of_model = 300 * 2**20
     assert planned(2**20, 8, 1024).processes == 1
     used.bytes_of_model = 400 * 2**20  # 96 MB are left: less than half of the model, but within the limit
     assert planned(2**20, 8, 1024) == Plan(64, (96 * 2**20 - tile * 64 * 64) // 1000, 1)
     used.bytes_of_model = 2000 * 2**20  # it exceeds all: its blocks get the half of it
+    assert planned(2**20, 8, 1024) == Plan(64, (560 * 2**20 - tile * 64 * 64) // 1000, 5)
+
+    monkeypatch.setattr(tile_plan, "can_be_shared", lambda: False)  # every process has a model of its own
     assert planned(2**20, 8, 1024) == Plan(64, (1000 * 2**20 - tile * 64 * 64) // 1000, 1)
+    used.bytes_of_model = 50 * 2**20  # 446 MB are left, and one process more takes 160
+    assert planned(2**20, 8, 1024) == Plan(64, (286 * 2**20 - tile * 64 * 64) // 1000, 2)
 
 
 def test_rows_of_a_large_tile_fit_even_where_the_predictor_wants_fewer(scene, forests):
