@@ -22,6 +22,7 @@ from numpy.lib import format as npy
 
 from .errors import ModelFileError, StorageError
 from .files import PathLike, atomic_file
+from .progress import Progress
 from .shared_arrays import SharedArrays
 
 Result = TypeVar("Result")
@@ -61,18 +62,18 @@ def write_archive(path: PathLike, manifest: Mapping[str, Any], arrays: Mapping[s
 
 
 def read_archive(
-    path: PathLike, check_manifest: Callable[[dict[str, Any]], None]
+    path: PathLike, check_manifest: Callable[[dict[str, Any]], None], progress: Progress
 ) -> tuple[dict[str, Any], SharedArrays]:
     """Return the manifest and the arrays of the file at *path*.
 
     *check_manifest* sees the manifest before any array is looked at and may raise.  Nothing is allocated before
-    its size is known and within the caps.  Raises `ModelFileError`, whatever the bytes of the file.
+    its size is known and within the caps.  Raises `ModelFileError`, whatever the bytes of the file, or `Canceled`.
     """
 
     def read(archive: zipfile.ZipFile) -> tuple[dict[str, Any], SharedArrays]:
         members = _members(archive)
         manifest = _checked_manifest(archive, members, check_manifest)
-        return manifest, _arrays(archive, members, manifest)
+        return manifest, _arrays(archive, members, manifest, progress)
 
     return _read(path, read)
 
@@ -206,7 +207,10 @@ def _different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _arrays(
-    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], manifest: Mapping[str, Any]
+    archive: zipfile.ZipFile,
+    members: Mapping[str, zipfile.ZipInfo],
+    manifest: Mapping[str, Any],
+    progress: Progress,
 ) -> SharedArrays:
     rows = entry(manifest, "arrays", list)
     expected = {MANIFEST} | {_member_name(_checked_row(row, members)) for row in rows}
@@ -220,7 +224,7 @@ def _arrays(
     arrays = SharedArrays.empty({row["name"]: (row["shape"], row["dtype"]) for row in rows})
     for row in rows:
         with archive.open(members[_member_name(row["name"])]) as file:
-            _fill(arrays[row["name"]], file, row)
+            _fill(arrays[row["name"]], file, row, progress)
     return arrays
 
 
@@ -245,7 +249,7 @@ def _checked_row(row: Any, members: Mapping[str, zipfile.ZipInfo]) -> str:
     return name
 
 
-def _fill(array: np.ndarray, file: Any, row: Mapping[str, Any]) -> None:
+def _fill(array: np.ndarray, file: Any, row: Mapping[str, Any], progress: Progress) -> None:
     """Fill *array* from the member whose description *row* is consistent with the zip's directory."""
     header = file.read(row["bytes"] - array.nbytes)
     text = f"{{'descr': {row['dtype']!r}, 'fortran_order': False, 'shape': {array.shape}, }}"
@@ -255,6 +259,7 @@ def _fill(array: np.ndarray, file: Any, row: Mapping[str, Any]) -> None:
     digest = hashlib.sha256(header)
     values = array.reshape(-1).view(np.uint8).data
     for start in range(0, values.nbytes, CHUNK_BYTES):
+        progress.check()
         chunk = values[start : start + CHUNK_BYTES]
         if file.readinto(chunk) != chunk.nbytes:
             refuse(f"its array {row['name']!r} is incomplete")

@@ -15,6 +15,7 @@ from .classes import LandClass, as_json, from_json
 from .errors import ModelFileError, SettingError
 from .files import PathLike
 from .model_archive import entry, read_archive, read_manifest, refuse, write_archive
+from .progress import Progress
 
 FORMAT, FORMAT_VERSION = "rasterml-model", 1
 METADATA = Path(__file__).resolve().parent.parent / "metadata.txt"
@@ -88,10 +89,10 @@ def save_model(model: Model, path: PathLike) -> int:
     return write_archive(path, manifest, model.arrays)
 
 
-def load_model(path: PathLike) -> Model:
-    """Return the model in the file at *path*; raises `ModelFileError`, whatever the file holds."""
+def load_model(path: PathLike, progress: Progress | None = None) -> Model:
+    """Return the model in the file at *path*; raises `ModelFileError`, whatever the file holds, or `Canceled`."""
     try:
-        manifest, arrays = read_archive(path, _check_manifest)
+        manifest, arrays = read_archive(path, _check_manifest, progress or Progress())
         model = Model(
             learner_id=manifest["learner"],
             mode=manifest["mode"],

@@ -83,15 +83,15 @@ def check_model(algorithm: QgsProcessingAlgorithm, parameters: dict, context) ->
         raise ModelFileError(f"{path} is not a model file: choose one that ends in .rasterml.")
 
 
-def read_model(algorithm: QgsProcessingAlgorithm, parameters: dict, context):
+def read_model(algorithm: QgsProcessingAlgorithm, parameters: dict, context, progress: Progress):
     from ..engine.models import load_model
 
-    return load_model(algorithm.parameterAsFile(parameters, MODEL, context))
+    return load_model(algorithm.parameterAsFile(parameters, MODEL, context), progress)
 
 
-def read_model_for(algorithm: QgsProcessingAlgorithm, parameters: dict, context, clusters: bool):
+def read_model_for(algorithm: QgsProcessingAlgorithm, parameters: dict, context, clusters: bool, progress: Progress):
     """Return the model; raise `ModelFileError` where a clusterer is asked to classify, or a classifier to cluster."""
-    model = read_model(algorithm, parameters, context)
+    model = read_model(algorithm, parameters, context, progress)
     if model.learner.clusters != clusters:
         kind, way = ("classifier", "Classify") if clusters else ("clusterer", "Cluster")
         path = algorithm.parameterAsFile(parameters, MODEL, context)

@@ -116,7 +116,7 @@ class CheckLimits(RasterMlAlgorithm):
         if bands:
             results["BANDS"], results["BANDS_SHARE"] = bands[0].value, bands[0].share
             results["TILE_BYTES"] = limits.tile_bytes(bands[0].value)
-        model = self._model(parameters, context)
+        model = self._model(parameters, context, progress)
         if model:
             results["MODEL_BYTES"], results["MODEL_SHARE"] = model[0].value, model[0].share
         gauges = training + bands + model
@@ -147,11 +147,11 @@ class CheckLimits(RasterMlAlgorithm):
         # Raster by raster, not as one Image: what lies on different grids, or nowhere, still counts.
         return [limits.bands_gauge(sum(len(Raster(path).bands) for path in self.raster_paths))]
 
-    def _model(self, parameters: dict, context) -> list[limits.Gauge]:
+    def _model(self, parameters: dict, context, progress: Progress) -> list[limits.Gauge]:
         path = self.parameterAsFile(parameters, MODEL, context)
         if not path:
             return []
-        model = read_model(self, parameters, context)
+        model = read_model(self, parameters, context, progress)
         size = Path(path).stat().st_size
         return [limits.model_gauge(size, model.settings, limits.leaves_per_tree(model.arrays))]
 

@@ -105,7 +105,7 @@ class Classify(RasterMlAlgorithm):
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.prediction import predict_image
 
-        model = read_model_for(self, parameters, context, self.CLUSTERS)
+        model = read_model_for(self, parameters, context, self.CLUSTERS, progress)
         mode = model.output_mode("" if self.CLUSTERS else self.parameterAsEnumString(parameters, self.MODE, context))
         numbers = "Float32" if self.CLUSTERS else read_probability_type(self, parameters, context, mode, progress)
         limits.obey(limits.bands_gauge(len(model.predictors)), read_limits(self, parameters, context), progress)

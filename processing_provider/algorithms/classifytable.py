@@ -69,7 +69,7 @@ class ClassifyTable(RasterMlAlgorithm):
         self.source, self.crs, self.geometry_type = open_source(layer), layer.crs(), layer.wkbType()
 
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
-        model = read_model_for(self, parameters, context, self.CLUSTERS)
+        model = read_model_for(self, parameters, context, self.CLUSTERS, progress)
         mode = model.output_mode("" if self.CLUSTERS else self.parameterAsEnumString(parameters, self.MODE, context))
         name = self.parameterAsString(parameters, self.NAME_OF_OUTPUT, context).strip()
         threads = read_threads(self, parameters, context)

@@ -35,7 +35,7 @@ class ConfusionMatrix(RasterMlAlgorithm):
     def compute(self, parameters: dict, context, progress: Progress) -> dict[str, Any]:
         from ...engine.accuracy import matrix_of_counts
 
-        model = read_model(self, parameters, context)
+        model = read_model(self, parameters, context, progress)
         if not model.classes:
             raise SettingError(
                 f"The model was trained in mode {model.mode}, and only a classification has a confusion matrix: "

@@ -39,7 +39,7 @@ class Explain(RasterMlAlgorithm):
         from ...engine.html_blocks import write_report
         from ...engine.reports import explain_report
 
-        model = read_model(self, parameters, context)
+        model = read_model(self, parameters, context, progress)
         explanation = explain(model)
         path, report = (
             self.parameterAsFileOutput(parameters, self.OUTPUT, context),

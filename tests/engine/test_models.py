@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from rasterml.engine import model_archive
 from rasterml.engine.classes import LandClass
-from rasterml.engine.errors import ModelFileError, StorageError
+from rasterml.engine.errors import Canceled, ModelFileError, StorageError
 from rasterml.engine.models import Model, load_model, model_settings, save_model
+from rasterml.engine.progress import Progress
 
 SETTINGS = {
     "number_of_trees": 2,
@@ -202,6 +203,22 @@ def test_older_model_gets_the_default_of_a_setting_added_since(path):
 
 
 # Writing
+
+
+def test_loading_can_be_canceled_in_the_middle_of_an_array(path, monkeypatch):
+    monkeypatch.setattr(model_archive, "CHUNK_BYTES", 8)
+
+    class CanceledSoon(Progress):
+        asked = 0
+
+        def is_canceled(self) -> bool:
+            self.asked += 1
+            return self.asked == 5
+
+    progress = CanceledSoon()
+    with pytest.raises(Canceled):
+        load_model(path, progress)
+    assert progress.asked == 5
 
 
 def test_missing_folder_is_named_when_saving(tmp_path):
