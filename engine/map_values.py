@@ -45,14 +45,17 @@ def map_type(
 
 
 def encoded(values: np.ndarray, kind: SampleType) -> np.ndarray:
-    """Return a predictor's *values* (int32 with `NO_CLASS`, or floats with NaN) as numbers of *kind*.
+    """Return a predictor's *values* (int32 with `NO_CLASS`, or floats with NaN) as numbers of *kind*, a copy.
 
     A probability becomes the nearest whole number of steps of ``kind.scale``, halves the even one.
     """
     if values.dtype.kind != "f":
-        return np.where(values == NO_CLASS, kind.nodata, values).astype(kind.dtype)
+        missing = values == NO_CLASS
+        values = values.astype(kind.dtype)
+        values[missing] = kind.nodata
+        return values
     if math.isnan(kind.nodata):
-        return values.astype(kind.dtype, copy=False)
+        return values.astype(kind.dtype)
     missing = np.isnan(values)
     if kind.scale != 1:
         values = np.rint(values.astype(np.float64) * _largest(kind)).clip(0, _largest(kind))

@@ -106,7 +106,7 @@ class _Helper:
             return None
 
     def leave(self) -> None:
-        """End the process; its memory and time then count as this process's own."""
+        """End the process, at once; its time then counts as this process's own."""
         with self._lock:
             self._left = True
             process = self._process
@@ -117,10 +117,8 @@ class _Helper:
             if stream:
                 with contextlib.suppress(OSError):  # what was still to be sent to it
                     stream.close()
-        try:
-            process.wait(FAREWELL_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning("A process does not end.")
+        # Its memory takes a while to be given back; no daemon waits, so that the program does not end before it.
+        threading.Thread(target=_wait, args=(process,)).start()
 
     def _start(self, function: Callable, job: Any) -> None:
         key = secrets.token_hex(16)
@@ -183,6 +181,13 @@ def _end_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)
+
+
+def _wait(process: subprocess.Popen) -> None:
+    try:
+        process.wait(FAREWELL_SECONDS)
+    except subprocess.TimeoutExpired:
+        logger.warning("A process does not end.")
 
 
 def _check(stop: threading.Event) -> None:

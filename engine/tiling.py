@@ -142,8 +142,11 @@ class Tiling:
 
     def _scattered(self, valid: np.ndarray, values: np.ndarray) -> Result:
         """Return the tile whose *valid* pixels have the predictor's *values* (bands, pixels)."""
+        numbers = encoded(values, self.kind)
+        if valid.all():
+            return self._counted(numbers.reshape(self.bands, *valid.shape))
         result = np.full((self.bands, *valid.shape), self.kind.nodata, dtype=self.kind.dtype)
-        result[:, valid] = encoded(values, self.kind)
+        result[:, valid] = numbers
         return self._counted(result)
 
     def _counted(self, values: np.ndarray) -> Result:
