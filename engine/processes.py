@@ -196,12 +196,18 @@ def _check(stop: threading.Event) -> None:
 
 
 def _python() -> str:
-    """Return the interpreter; inside QGIS ``sys.executable`` can be QGIS."""
-    folder = Path(sys.exec_prefix)
-    for path in (Path(sys.executable), folder / "python.exe", folder / "bin" / "python3"):
+    """Return the interpreter; inside QGIS ``sys.executable`` can be QGIS, or whatever python3 is first on the PATH."""
+    folder, program = Path(sys.exec_prefix), _program()
+    beside = [] if program.stem.startswith("python") else [program.with_name("python3")]
+    for path in (*beside, Path(sys.executable), folder / "python.exe", folder / "bin" / "python3"):
         if path.stem.lower().startswith("python") and path.exists():
             return str(path)
     raise OSError("there is no Python interpreter beside QGIS")
+
+
+def _program() -> Path:
+    """Return the file that this process runs; where the system does not tell, one that is not there."""
+    return Path("/proc/self/exe").resolve()
 
 
 def _versions() -> list[str]:

@@ -155,6 +155,14 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
         assert process.wait(5) == 1
 
 
+def test_inside_qgis_another_python_on_the_path_is_not_asked(monkeypatch, tmp_path):
+    (tmp_path / "python3").touch()
+    monkeypatch.setattr(processes, "_program", lambda: tmp_path / "qgis_process.bin")
+    assert sys.executable != processes._python() == str(tmp_path / "python3")
+    monkeypatch.setattr(processes, "_program", lambda: tmp_path / "python3.11")
+    assert processes._python() == sys.executable
+
+
 def test_inside_qgis_the_interpreter_stands_beside_it(monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").touch()
