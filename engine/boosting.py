@@ -291,12 +291,12 @@ class BoostingPredictor:
 
     def cell_tree(self, features: np.ndarray, mode: str, check: Check) -> Shape:
         """Return the tree whose leaves are cells of rows with like values, for `predict_cells`."""
-        return self._sums(check).cell_tree(features, check)
+        return self._sums(mode, check).cell_tree(features, check)
 
     def predict_cells(self, features: np.ndarray, sizes: Sequence[int], mode: str, check: Check) -> np.ndarray:
         """Return what `predict` does for *features*, cell by cell with *sizes* rows each."""
         kind = np.int32 if self.gives_classes(mode) else np.float32
-        return self._sums(check).fill(
+        return self._sums(mode, check).fill(
             np.empty((len(self.bands(mode)), len(features)), dtype=kind),
             features,
             sizes,
@@ -305,8 +305,8 @@ class BoostingPredictor:
             check,
         )
 
-    def _sums(self, check: Check) -> box_sums.BoxSums:
-        return box_sums.BoxSums(self.prepare(mode="", check=check), self.model.arrays["leaf_value"].take, self.start)
+    def _sums(self, mode: str, check: Check) -> box_sums.BoxSums:
+        return box_sums.BoxSums(self.prepare(mode, check), self.model.arrays["leaf_value"].take, self.start)
 
     def _outputs(self, scores: np.ndarray, mode: str) -> np.ndarray:
         """Return the bands of *mode* from *scores* (columns, rows)."""

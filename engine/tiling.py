@@ -143,7 +143,7 @@ class Tiling:
     def _scattered(self, valid: np.ndarray, values: np.ndarray) -> Result:
         """Return the tile whose *valid* pixels have the predictor's *values* (bands, pixels)."""
         numbers = encoded(values, self.kind)
-        if valid.all():
+        if numbers.shape[1] == valid.size:
             return self._counted(numbers.reshape(self.bands, *valid.shape))
         result = np.full((self.bands, *valid.shape), self.kind.nodata, dtype=self.kind.dtype)
         result[:, valid] = numbers
